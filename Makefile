@@ -1,0 +1,71 @@
+.PHONY: help setup run test check format generate lock clean
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The tools that make starts (buf's and protoc's plugins) are found in the environment, without activating it.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help: ## Show what make can do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## Make .venv with everything that the service and its development need
+
+.venv/.ready: requirements.lock requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'mentor-status-sync needs Python 3.11 or newer; name one with PYTHON=/path/to/python3'; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## Serve the contract on SQLite: REST on 127.0.0.1:8080, gRPC on 127.0.0.1:50051
+	@exec $(BIN)/mentorsync up
+
+test: setup ## Run all tests
+	$(BIN)/python -m pytest
+
+check: setup .googleapis/.ready ## Run every static check
+	ruff check
+	ruff format --check
+	mypy
+	buf lint
+	buf format --diff --exit-code
+	@against=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git rev-parse --verify --quiet HEAD~1); \
+	  if [ -z "$$against" ]; then echo 'buf breaking: skipped, there is no earlier commit to compare with'; \
+	  else echo "buf breaking --against $$against"; buf breaking --against ".git#ref=$$against"; fi
+	$(MAKE) --no-print-directory generate
+	git diff --exit-code -- generated
+	@test -z "$$(git ls-files --others --exclude-standard -- generated)"
+	python -m mentorsync_gateway.validate
+
+format: setup ## Format Python and protobuf files
+	ruff check --fix
+	ruff format
+	buf format --write
+
+# buf reads the imported google protos from here; the wheel is their source.
+.googleapis/.ready: .venv/.ready
+	@python -c 'import pathlib, shutil, google.api.http_pb2 as m; root = pathlib.Path(m.__file__).parents[2]; \
+	  names = ["api/annotations", "api/http", "rpc/status", "rpc/error_details"]; out = pathlib.Path(".googleapis"); \
+	  [((out / "google" / n).parent.mkdir(parents=True, exist_ok=True), \
+	    shutil.copy(root / "google" / (n + ".proto"), out / "google" / (n + ".proto"))) for n in names]'
+	@touch $@
+
+generate: setup .googleapis/.ready ## Regenerate generated/ from protos/
+	buf build --exclude-source-info --output generated/mentorstatus/v1/descriptor_set.binpb
+	python -m grpc_tools.protoc --descriptor_set_in=generated/mentorstatus/v1/descriptor_set.binpb \
+	  --python_out=generated --mypy_out=quiet:generated mentorstatus/v1/mentor_status_sync.proto mentorstatus/v1/error_reason.proto
+	python -m grpc_tools.protoc --descriptor_set_in=generated/mentorstatus/v1/descriptor_set.binpb \
+	  --grpc_python_out=generated --mypy_grpc_out=quiet,only_async:generated mentorstatus/v1/mentor_status_sync.proto
+	@touch generated/mentorstatus/__init__.py generated/mentorstatus/v1/__init__.py generated/mentorstatus/py.typed
+
+lock: setup ## Renew both lock files to the newest releases that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	uv pip compile $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --extra gateway --extra postgres
+
+clean: ## Remove the environment and everything that was made
+	rm -rf .venv .googleapis dist
