@@ -1,0 +1,1 @@
+"""Keeps the records durably, in order, at speed: Peewee over SQLite or PostgreSQL."""

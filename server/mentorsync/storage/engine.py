@@ -1,0 +1,55 @@
+"""The engines, by database URL."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from mentorsync.storage.errors import StorageSetupError
+from mentorsync.storage.reader import Reader
+from mentorsync.storage.sqlite import SqliteEngine
+from mentorsync.storage.writer import Store
+
+SQLITE_PREFIX = "sqlite:///"
+
+
+class Engine(Protocol):
+    """A database and what the service needs of it. Its text is its URL, without a password."""
+
+    @property
+    def database(self) -> Any: ...
+
+    @property
+    def clock(self) -> Callable[[], int]:
+        """Microseconds since the Unix epoch, by the clock that server timestamps come from."""
+
+    def check(self) -> None:
+        """Raises StorageSetupError when the database cannot be used at all."""
+
+    def serving(self) -> AbstractContextManager[None]:
+        """Held while a server runs. Raises StorageSetupError where another server must not."""
+
+    def migrating(self) -> AbstractContextManager[None]:
+        """A transaction that no other migration runs beside."""
+
+    def write_transaction(self) -> AbstractContextManager[None]:
+        """A transaction that no other write runs beside."""
+
+    def open_store(self) -> Store: ...
+
+    def open_reader(self) -> Reader: ...
+
+    def close(self) -> None: ...
+
+
+def open_engine(url: str) -> Engine:
+    """Names a database; nothing is connected yet. Raises StorageSetupError for a URL that names none."""
+    if url.startswith(SQLITE_PREFIX):
+        path = unquote(url.removeprefix(SQLITE_PREFIX))
+        if path and path != ":memory:" and not path.endswith("/"):
+            return SqliteEngine(Path(path))
+    raise StorageSetupError(
+        "a database URL is sqlite:///file.db (relative) or sqlite:////path/to/file.db (absolute), "
+        f"not {url.partition('://')[0]!r} with what follows it"
+    )

@@ -1,0 +1,50 @@
+"""The log, the mentors and their events."""
+
+from typing import Any
+
+from peewee import SqliteDatabase
+
+PENDING = "accepted AND NOT acknowledged AND deleted_at IS NULL"
+
+
+def up(_migrator: Any, db: Any) -> None:
+    # On SQLite only a column of exactly the type INTEGER can be the table's own key.
+    sequence = "INTEGER" if isinstance(db, SqliteDatabase) else "BIGINT"
+    for statement in (
+        """CREATE TABLE log (
+            id SMALLINT PRIMARY KEY CHECK (id = 1),
+            last_revision BIGINT NOT NULL,
+            last_server_timestamp BIGINT NOT NULL,
+            pending_total BIGINT NOT NULL CHECK (pending_total >= 0)
+        )""",
+        "INSERT INTO log VALUES (1, 0, 0, 0)",
+        """CREATE TABLE mentors (
+            mentor_id TEXT PRIMARY KEY,
+            status SMALLINT NOT NULL,
+            last_updated BIGINT NOT NULL,
+            last_effective_time BIGINT NOT NULL,
+            pending_total BIGINT NOT NULL CHECK (pending_total >= 0)
+        )""",
+        f"""CREATE TABLE events (
+            sequence {sequence} PRIMARY KEY,
+            revision BIGINT NOT NULL,
+            sync_event_id TEXT NOT NULL,
+            mentor_id TEXT NOT NULL,
+            event_type SMALLINT NOT NULL,
+            client_timestamp BIGINT,
+            accepted BOOLEAN NOT NULL,
+            resulting_status SMALLINT NOT NULL,
+            acknowledged BOOLEAN NOT NULL,
+            reason TEXT NOT NULL,
+            server_timestamp BIGINT NOT NULL,
+            updated_at BIGINT NOT NULL,
+            deleted_at BIGINT,
+            request_key TEXT,
+            payload_digest TEXT NOT NULL
+        )""",
+        "CREATE UNIQUE INDEX events_sync_event_id ON events (sync_event_id)",
+        "CREATE UNIQUE INDEX events_request_key ON events (request_key) WHERE request_key IS NOT NULL",
+        f"CREATE INDEX events_pending ON events (sequence) WHERE {PENDING}",
+        f"CREATE INDEX events_pending_of_mentor ON events (mentor_id, sequence) WHERE {PENDING}",
+    ):
+        db.execute_sql(statement)

@@ -1,0 +1,42 @@
+"""Brings a database to this version's schema, and refuses one that is not."""
+
+from pathlib import Path
+
+from playhouse.migrations import Runner
+
+from mentorsync.storage.engine import Engine
+from mentorsync.storage.errors import StorageSetupError
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def migrate(engine: Engine) -> list[str]:
+    """Applies what is missing, all or nothing, and returns the names applied.
+
+    Raises StorageSetupError when the database belongs to a newer version of the service.
+    """
+    engine.check()
+    with engine.migrating():  # Peewee's runner takes no lock of its own
+        runner = Runner(engine.database, str(MIGRATIONS))
+        _refuse_newer(runner)
+        applied: list[str] = runner.up()
+    return applied
+
+
+def check_current(engine: Engine) -> None:
+    """Raises StorageSetupError when the database lacks a migration, or has one that this version does not know."""
+    engine.check()
+    runner = Runner(engine.database, str(MIGRATIONS))
+    _refuse_newer(runner)
+    missing = [migration.name for migration in runner.status() if not migration.applied]
+    if missing:
+        raise StorageSetupError(f"{engine} lacks {', '.join(missing)}: run `mentorsync migrate` first")
+
+
+def _refuse_newer(runner: Runner) -> None:
+    unknown = [migration.name for migration in runner.status() if migration.path is None]
+    if unknown:
+        raise StorageSetupError(
+            f"the database was migrated by a newer version of mentorsync ({', '.join(unknown)}): "
+            "nothing was changed; run that version, or restore a backup"
+        )

@@ -1,0 +1,42 @@
+"""Turns database rows into records."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mentorsync.domain.operations import Operation, SubmitOperation
+from mentorsync.domain.records import Mentor, SyncEvent
+from mentorsync.domain.status import EventType, MentorStatus
+
+Row = Sequence[Any]
+
+
+def mentor_from_row(row: Row) -> Mentor:
+    mentor_id, status, *rest = row
+    return Mentor(mentor_id, MentorStatus(status), *rest)
+
+
+def event_from_row(row: Row) -> SyncEvent:
+    event = SyncEvent(*row)
+    return event._replace(
+        event_type=EventType(event.event_type),
+        accepted=bool(event.accepted),  # SQLite gives 0 and 1
+        resulting_status=MentorStatus(event.resulting_status),
+        acknowledged=bool(event.acknowledged),
+    )
+
+
+class Concerns(NamedTuple):
+    """What a batch of operations needs to know: sorted, so that every engine reads in one order."""
+
+    request_keys: list[str]
+    sync_event_ids: list[str]
+    mentor_ids: list[str]
+
+    @classmethod
+    def of(cls, operations: Sequence[Operation]) -> "Concerns":
+        submits = [operation for operation in operations if isinstance(operation, SubmitOperation)]
+        return cls(
+            sorted({submit.request_key for submit in submits if submit.request_key is not None}),
+            sorted({op.sync_event_id for op in operations if not isinstance(op, SubmitOperation)}),
+            sorted({submit.mentor_id for submit in submits}),
+        )

@@ -1,0 +1,215 @@
+"""SQLite: one process, one file, WAL with synchronous=FULL, so that an answered write survives a power cut."""
+
+import fcntl
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from peewee import EXCLUDED, SQL, SqliteDatabase
+
+from mentorsync.domain.ledger import Ledger, draw_event_id
+from mentorsync.domain.operations import Operation
+from mentorsync.domain.records import LogHead
+from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
+from mentorsync.storage.models import EventModel, LogModel, MentorModel
+from mentorsync.storage.reader import Reader
+from mentorsync.storage.rows import Concerns, Row, event_from_row, mentor_from_row
+from mentorsync.storage.statements import (
+    HEAD_FIELDS,
+    MUTABLE_EVENT_FIELDS,
+    LoadStatements,
+    ReadStatements,
+    compiled,
+)
+from mentorsync.storage.writer import Batch
+
+BUSY_SECONDS = 5  # how long a write waits for a purge to end its small batch
+EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
+PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "secure_delete": 1,  # overwrites the text of a deleted reason
+    "cache_size": -16_384,  # KiB
+}
+
+
+def system_clock() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1_000
+
+
+def member_of(field: Any) -> Any:
+    """The condition that a field's value is in the JSON array given as the parameter."""
+    return field.in_(SQL("(SELECT value FROM json_each(?))"))
+
+
+class SqliteEngine:
+    """The database in one file. `clock` and `new_event_id` are for tests."""
+
+    def __init__(
+        self, path: Path, clock: Callable[[], int] = system_clock, new_event_id: Callable[[], str] = draw_event_id
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self._new_event_id = new_event_id
+        self.database = SqliteDatabase(str(path), pragmas=PRAGMAS, timeout=BUSY_SECONDS)
+        self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page")
+
+    def __str__(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def check(self) -> None:
+        """Raises StorageSetupError when the file cannot serve as the database."""
+        try:
+            self.database.connect(reuse_if_open=True)
+            self.database.execute_sql("SELECT 1 FROM sqlite_master").fetchone()
+        except Exception as error:
+            raise StorageSetupError(f"the database file {self.path} cannot be opened: {error}") from error
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Keeps a second server off the file, for as long as this process lives at the most.
+
+        The lock lies on a file of its own: closing any descriptor of the database file would drop SQLite's own locks.
+        """
+        with self.path.with_name(self.path.name + ".lock").open("w") as lock_file:
+            try:
+                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StorageSetupError(
+                    f"another server is running on the database file {self.path}; "
+                    "SQLite serves one process: stop the other one, or use another file"
+                ) from error
+            yield
+
+    @contextmanager
+    def write_transaction(self) -> Iterator[None]:
+        with self.database.atomic("IMMEDIATE"):
+            yield
+
+    migrating = write_transaction
+
+    def open_store(self) -> "SqliteStore":
+        return SqliteStore(self.database, self.clock, self._new_event_id)
+
+    def open_reader(self) -> Reader:
+        return Reader(self._query, ReadStatements(self.database), None, self._deep_executor)
+
+    def close(self) -> None:
+        """Closes the calling thread's connection, and the deep pages' with its thread."""
+        self._deep_executor.submit(self.database.close)
+        self._deep_executor.shutdown()
+        self.database.close()
+
+    def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        try:
+            return list(self.database.connection().execute(sql, parameters))
+        except sqlite3.Error as error:
+            raise StorageUnavailableError(str(error)) from error
+
+
+class SqliteStore:
+    """The writer's connection and its transactions."""
+
+    def __init__(self, database: SqliteDatabase, clock: Callable[[], int], new_event_id: Callable[[], str]) -> None:
+        self._database = database
+        self._clock = clock
+        self._new_event_id = new_event_id
+        self._has_erased = False
+        parameter = SQL("?")
+        self._load_statements = LoadStatements(database, member_of)
+        self._select_head = compiled(LogModel.select(*HEAD_FIELDS), database)
+        self._update_head = compiled(LogModel.update(dict.fromkeys(HEAD_FIELDS, parameter)), database)
+        fields = EventModel._meta.sorted_fields  # noqa: SLF001 - Peewee's documented way to a model's fields
+        self._insert_event = compiled(EventModel.insert(dict.fromkeys(fields, parameter)), database)
+        changes = EventModel.update(dict.fromkeys(MUTABLE_EVENT_FIELDS, parameter))
+        self._update_event = compiled(changes.where(EventModel.sequence == parameter), database)
+        fields = MentorModel._meta.sorted_fields  # noqa: SLF001 - as above
+        put_mentor = MentorModel.insert(dict.fromkeys(fields, parameter)).on_conflict(
+            conflict_target=[MentorModel.mentor_id],
+            update={field: getattr(EXCLUDED, field.column_name) for field in fields if not field.primary_key},
+        )
+        self._put_mentor = compiled(put_mentor, database)
+
+    def transact(self, operations: Sequence[Operation]) -> Batch:
+        for _ in range(EVENT_ID_DRAWS):
+            try:
+                return self._transact(operations)
+            except sqlite3.IntegrityError as error:
+                taken = error
+            except sqlite3.Error as error:
+                raise StorageUnavailableError(str(error)) from error
+        raise taken
+
+    def tidy(self) -> None:
+        """Empties the write-ahead log once text was erased, so that no copy of it stays there."""
+        if self._has_erased:
+            busy, *_ = self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._has_erased = bool(busy)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = self._database.connection()
+        return connection
+
+    def _transact(self, operations: Sequence[Operation]) -> Batch:
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            ledger = self._load(connection, Concerns.of(operations))
+            clock_ahead = ledger.clock_ahead
+            outcomes = ledger.apply_all(operations)
+            if ledger.has_changes:
+                self._save(connection, ledger)
+            connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        self._has_erased = self._has_erased or any(not event.reason for event in ledger.changed_events.values())
+        return Batch(outcomes, clock_ahead)
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:  # SQLite itself may have rolled back
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._database.close()  # the next batch starts on a new connection
+
+    def _load(self, connection: sqlite3.Connection, concerns: Concerns) -> Ledger:
+        statements = self._load_statements
+
+        def rows(sql: str, values: list[str]) -> list[Row]:
+            return connection.execute(sql, (json_array(values),)).fetchall() if values else []
+
+        events = rows(statements.events_by_request_key, concerns.request_keys)
+        events += rows(statements.events_by_id, concerns.sync_event_ids)
+        mentors = rows(statements.mentors_by_id, concerns.mentor_ids)
+        mentors += rows(statements.mentors_by_event_id, concerns.sync_event_ids)
+        head = LogHead(*connection.execute(self._select_head).fetchone())
+        return Ledger(
+            head, map(mentor_from_row, mentors), map(event_from_row, events), self._clock(), self._new_event_id
+        )
+
+    def _save(self, connection: sqlite3.Connection, ledger: Ledger) -> None:
+        connection.executemany(self._insert_event, ledger.new_events.values())
+        if ledger.changed_events:
+            connection.executemany(
+                self._update_event,
+                [
+                    (event.revision, event.acknowledged, event.reason, event.updated_at, event.deleted_at, event.sequence)
+                    for event in ledger.changed_events.values()
+                ],
+            )
+        connection.executemany(self._put_mentor, ledger.changed_mentors.values())
+        connection.execute(self._update_head, ledger.head)
+
+
+def json_array(values: list[str]) -> str:
+    # Request keys, event ids and mentor ids hold no character that JSON would escape.
+    return '["' + '","'.join(values) + '"]'

@@ -1,0 +1,89 @@
+"""The statements of the hot paths: written as Peewee queries, turned into SQL once.
+
+Building SQL costs many times what running it does (a page of 20: 830 against 56 microseconds of CPU).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from peewee import JOIN, SQL, Database
+
+from mentorsync.storage.models import PENDING, EventModel, LogModel, MentorModel
+
+PUBLISHED_FIELDS = (
+    EventModel.sync_event_id,
+    EventModel.mentor_id,
+    EventModel.event_type,
+    EventModel.resulting_status,
+    EventModel.server_timestamp,
+    EventModel.acknowledged,
+)
+HEAD_FIELDS = (LogModel.last_revision, LogModel.last_server_timestamp, LogModel.pending_total)
+MUTABLE_EVENT_FIELDS = (
+    EventModel.revision,
+    EventModel.acknowledged,
+    EventModel.reason,
+    EventModel.updated_at,
+    EventModel.deleted_at,
+)
+
+
+def compiled(query: Any, database: Database) -> str:
+    """The SQL of a query whose every parameter is `SQL(database.param)`, given in the order of the text."""
+    sql, parameters = query.bind(database).sql()
+    if parameters:
+        raise AssertionError(f"literals where parameters should be: {parameters}")
+    return str(sql)
+
+
+class ReadStatements:
+    """The SQL of the reads. The comments give the parameters."""
+
+    def __init__(self, database: Database) -> None:
+        parameter = SQL(database.param)
+
+        def pending(*conditions: Any) -> Any:
+            query = EventModel.select(EventModel.sequence, *PUBLISHED_FIELDS).where(PENDING, *conditions)
+            return query.order_by(EventModel.sequence).limit(parameter)
+
+        def joined(model: Any, head: tuple[Any, ...], events: Any) -> Any:
+            columns = [getattr(events.c, field.column_name) for field in PUBLISHED_FIELDS]
+            query = model.select(*head, *columns).join(events, JOIN.LEFT_OUTER, on=SQL("TRUE"))
+            return query.order_by(events.c.sequence)
+
+        this_mentor = MentorModel.mentor_id == parameter
+        of_this_mentor = EventModel.mentor_id == parameter
+
+        # The offset is held against the total first, so that a page past the end reads not a single event.
+        total = LogModel.select(LogModel.pending_total)
+        page = pending(parameter < total).offset(parameter).alias("page")
+        # (offset, limit, offset)
+        self.page = compiled(joined(LogModel, (LogModel.pending_total,), page), database)
+
+        total = MentorModel.select(MentorModel.pending_total).where(this_mentor)
+        page = pending(of_this_mentor, parameter < total).offset(parameter).alias("page")
+        query = joined(MentorModel, (MentorModel.pending_total,), page).where(this_mentor)
+        # (mentor_id, offset, mentor_id, limit, offset, mentor_id)
+        self.mentor_page = compiled(query, database)
+
+        head = (MentorModel.status, MentorModel.last_updated)
+        query = joined(MentorModel, head, pending(of_this_mentor).alias("pending")).where(this_mentor)
+        # (mentor_id, limit, mentor_id)
+        self.snapshot = compiled(query, database)
+
+        # ()
+        self.probe = compiled(LogModel.select(LogModel.last_revision), database)
+
+
+class LoadStatements:
+    """The SQL that loads what a batch of writes concerns. `member_of(field)` is the engine's condition that a field's
+    value is in the one list given as the parameter.
+    """
+
+    def __init__(self, database: Database, member_of: Callable[[Any], Any]) -> None:
+        self.events_by_request_key = compiled(EventModel.select().where(member_of(EventModel.request_key)), database)
+        self.events_by_id = compiled(EventModel.select().where(member_of(EventModel.sync_event_id)), database)
+        self.mentors_by_id = compiled(MentorModel.select().where(member_of(MentorModel.mentor_id)), database)
+        same_mentor = EventModel.mentor_id == MentorModel.mentor_id
+        query = MentorModel.select().join(EventModel, on=same_mentor).where(member_of(EventModel.sync_event_id))
+        self.mentors_by_event_id = compiled(query, database)

@@ -1,0 +1,159 @@
+"""The one writer: all writes of a process, in batches, one transaction each."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from queue import Empty, SimpleQueue
+from typing import NamedTuple, Protocol
+
+from mentorsync.domain.errors import DomainError
+from mentorsync.domain.operations import Operation
+from mentorsync.domain.records import SyncEvent
+from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
+
+MAX_QUEUED_WRITES = 1_024  # bounds memory and waiting: a fuller queue could not be served within a phone's patience
+MAX_BATCH_OPERATIONS = 256  # bounds how long one transaction keeps the write lock
+IDLE_SECONDS = 1.0  # without a write for this long, the store may tidy up
+CLOCK_AHEAD_SECONDS = 60  # a stored time further ahead of the clock than this is an operator's business
+
+logger = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """What became of a batch's operations, in their order, and by how many microseconds the newest stored time was
+    ahead of the clock before it (negative: behind, as it should be).
+    """
+
+    outcomes: Sequence[SyncEvent | DomainError]
+    clock_ahead: int
+
+
+class Store(Protocol):
+    """One engine's write transactions. All methods are called in the writer's thread."""
+
+    def transact(self, operations: Sequence[Operation]) -> Batch:
+        """Decides and stores operations in one durable transaction.
+
+        Raises StorageUnavailableError when the database fails; then a caller may repeat.
+        """
+
+    def tidy(self) -> None:
+        """Does what is better done while nobody writes."""
+
+    def close(self) -> None: ...
+
+
+class _Write(NamedTuple):
+    operation: Operation
+    outcome: "asyncio.Future[SyncEvent]"
+
+
+class Writer:
+    """Queues writes and commits what waits together (group commit), on a thread of its own.
+
+    An operation that is cancelled before its batch starts is dropped; from then on it happens, whoever still waits.
+    """
+
+    def __init__(self, open_store: Callable[[], Store], on_batch: Callable[[int], None]) -> None:
+        self._open_store = open_store
+        self._on_batch = on_batch
+        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
+        self._queued = 0
+        self._stopping = False
+        self.clock_ahead_seconds = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def queued(self) -> int:
+        """How many writes are waiting or being written."""
+        return self._queued
+
+    async def write(self, operation: Operation) -> SyncEvent:
+        """Returns the event as the operation left it, once that is durable.
+
+        Raises a DomainError when the operation is refused, OverloadedError when too many wait, and
+        StorageUnavailableError when the database fails.
+        """
+        if self._queued >= MAX_QUEUED_WRITES:
+            raise OverloadedError
+        outcome: asyncio.Future[SyncEvent] = self._loop.create_future()
+        self._queued += 1
+        self._queue.put(_Write(operation, outcome))
+        return await outcome
+
+    async def close(self) -> None:
+        """Writes what is queued, then stops. Nothing may be queued any more."""
+        self._queue.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    def _run(self) -> None:
+        with closing(self._open_store()) as store:
+            while not self._stopping:
+                if batch := self._take_batch(store):
+                    self._write_batch(store, batch)
+
+    def _take_batch(self, store: Store) -> list[_Write]:
+        """Waits for a write, and takes with it whatever waits too: nobody waits for a batch to fill."""
+        batch: list[_Write] = []
+        write = self._first_write(store)
+        while write is not None:
+            batch.append(write)
+            if len(batch) == MAX_BATCH_OPERATIONS:
+                return batch
+            try:
+                write = self._queue.get_nowait()
+            except Empty:
+                return batch
+        self._stopping = True
+        return batch
+
+    def _first_write(self, store: Store) -> _Write | None:
+        try:
+            return self._queue.get(timeout=IDLE_SECONDS)
+        except Empty:
+            store.tidy()
+            return self._queue.get()
+
+    def _write_batch(self, store: Store, batch: list[_Write]) -> None:
+        wanted = [write for write in batch if not write.outcome.done()]
+        outcomes = self._transact(store, [write.operation for write in wanted]) if wanted else []
+        self._on_batch(len(wanted))
+        self._loop.call_soon_threadsafe(self._answer, len(batch), wanted, outcomes)
+
+    def _transact(self, store: Store, operations: list[Operation]) -> Sequence[SyncEvent | Exception]:
+        try:
+            batch = store.transact(operations)
+        except StorageUnavailableError as error:
+            logger.error("storage is unavailable, %d writes failed: %s", len(operations), error)  # noqa: TRY400 - the text says all
+            return [StorageUnavailableError() for _ in operations]
+        except Exception as error:
+            if len(operations) == 1:
+                return [error]
+            # One operation must not take the others down with it.
+            return [outcome for operation in operations for outcome in self._transact(store, [operation])]
+        self._watch_clock(batch.clock_ahead / 1_000_000)
+        return batch.outcomes
+
+    def _watch_clock(self, ahead_seconds: float) -> None:
+        was_ahead = self.clock_ahead_seconds > CLOCK_AHEAD_SECONDS
+        self.clock_ahead_seconds = max(ahead_seconds, 0.0)
+        if ahead_seconds > CLOCK_AHEAD_SECONDS and not was_ahead:
+            logger.warning(
+                "the newest stored time is %.0f s ahead of the clock: times stand still until the clock has caught up; "
+                "check the clock of the machine",
+                ahead_seconds,
+            )
+
+    def _answer(self, taken: int, writes: list[_Write], outcomes: Sequence[SyncEvent | Exception]) -> None:
+        self._queued -= taken
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if write.outcome.done():
+                continue
+            if isinstance(outcome, Exception):
+                write.outcome.set_exception(outcome)
+            else:
+                write.outcome.set_result(outcome)
