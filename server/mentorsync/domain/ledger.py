@@ -116,9 +116,7 @@ class Ledger:
         )
         if accepted:
             pending_total = mentor.pending_total if mentor else 0
-            self._keep_mentor(
-                Mentor(submit.mentor_id, decision.status, self.now, event_effective_time, pending_total)
-            )
+            self._keep_mentor(Mentor(submit.mentor_id, decision.status, self.now, event_effective_time, pending_total))
             self._count_pending(submit.mentor_id, 1)
         self.new_events[event.sync_event_id] = event
         self._remember(event)

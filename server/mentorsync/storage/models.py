@@ -1,6 +1,7 @@
 """The tables. Their definition lies in the migrations; these models are what queries are written with."""
 
 from peewee import (
+    SQL,
     BigIntegerField,
     BooleanField,
     DatabaseProxy,
@@ -8,10 +9,9 @@ from peewee import (
     SmallIntegerField,
     TextField,
 )
-from peewee import SQL as Literal
 
 # Written out, never as parameters: only then does a planner see that the partial indexes of 0001_initial apply.
-PENDING = Literal("accepted AND NOT acknowledged AND deleted_at IS NULL")
+PENDING = SQL("accepted AND NOT acknowledged AND deleted_at IS NULL")
 
 
 class LogModel(Model):

@@ -1,6 +1,7 @@
 """Removes what nobody can need again, in batches small enough not to be felt by a server at work."""
 
 from collections.abc import Callable
+from typing import Any
 
 from peewee import fn
 
@@ -31,7 +32,7 @@ def purge(engine: Engine, older_than_seconds: float, on_progress: Callable[[int,
 
 def _window(after: int, cutoff: int) -> list[int]:
     """The next sequences of events that are old enough; server_timestamp ascends with sequence."""
-    query = EventModel.select(EventModel.sequence, EventModel.server_timestamp).where(EventModel.sequence > after)
+    query: Any = EventModel.select(EventModel.sequence, EventModel.server_timestamp).where(EventModel.sequence > after)
     rows = query.order_by(EventModel.sequence).limit(WINDOW_EVENTS).tuples()
     return [sequence for sequence, server_timestamp in rows if server_timestamp < cutoff]
 

@@ -68,9 +68,9 @@ class Reader:
     async def page(self, page: int, limit: int, mentor_id: str | None) -> Page:
         """One page, counted from 1, of all pending events or one mentor's, oldest first."""
         offset = (page - 1) * limit
-        if mentor_id is None:
-            sql, parameters = self._statements.page, (offset, limit, offset)
-        else:
+        sql = self._statements.page
+        parameters: tuple[Any, ...] = (offset, limit, offset)
+        if mentor_id is not None:
             sql = self._statements.mentor_page
             parameters = (mentor_id, offset, mentor_id, limit, offset, mentor_id)
         executor = self._deep_executor if offset >= DEEP_OFFSET else self._executor

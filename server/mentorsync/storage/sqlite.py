@@ -13,7 +13,7 @@ from peewee import EXCLUDED, SQL, SqliteDatabase
 
 from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.operations import Operation
-from mentorsync.domain.records import LogHead
+from mentorsync.domain.records import LogHead, SyncEvent
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.models import EventModel, LogModel, MentorModel
 from mentorsync.storage.reader import Reader
@@ -202,12 +202,23 @@ class SqliteStore:
             connection.executemany(
                 self._update_event,
                 [
-                    (event.revision, event.acknowledged, event.reason, event.updated_at, event.deleted_at, event.sequence)
+                    (
+                        event.revision,
+                        event.acknowledged,
+                        event.reason,
+                        event.updated_at,
+                        event.deleted_at,
+                        event.sequence,
+                    )
                     for event in ledger.changed_events.values()
                 ],
             )
         connection.executemany(self._put_mentor, ledger.changed_mentors.values())
         connection.execute(self._update_head, ledger.head)
+
+
+def _changes(event: SyncEvent) -> Row:
+    return (event.revision, event.acknowledged, event.reason, event.updated_at, event.deleted_at, event.sequence)
 
 
 def json_array(values: list[str]) -> str:

@@ -55,23 +55,22 @@ class ReadStatements:
         of_this_mentor = EventModel.mentor_id == parameter
 
         # The offset is held against the total first, so that a page past the end reads not a single event.
-        total = LogModel.select(LogModel.pending_total)
+        total: Any = LogModel.select(LogModel.pending_total)
         page = pending(parameter < total).offset(parameter).alias("page")
-        # (offset, limit, offset)
+        # Parameters: offset, limit, offset.
         self.page = compiled(joined(LogModel, (LogModel.pending_total,), page), database)
 
         total = MentorModel.select(MentorModel.pending_total).where(this_mentor)
         page = pending(of_this_mentor, parameter < total).offset(parameter).alias("page")
         query = joined(MentorModel, (MentorModel.pending_total,), page).where(this_mentor)
-        # (mentor_id, offset, mentor_id, limit, offset, mentor_id)
+        # Parameters: mentor_id, offset, mentor_id, limit, offset, mentor_id.
         self.mentor_page = compiled(query, database)
 
         head = (MentorModel.status, MentorModel.last_updated)
         query = joined(MentorModel, head, pending(of_this_mentor).alias("pending")).where(this_mentor)
-        # (mentor_id, limit, mentor_id)
+        # Parameters: mentor_id, limit, mentor_id.
         self.snapshot = compiled(query, database)
 
-        # ()
         self.probe = compiled(LogModel.select(LogModel.last_revision), database)
 
 

@@ -130,7 +130,7 @@ class Writer:
         except StorageUnavailableError as error:
             logger.error("storage is unavailable, %d writes failed: %s", len(operations), error)  # noqa: TRY400 - the text says all
             return [StorageUnavailableError() for _ in operations]
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, its caller gets it and the writer lives on
             if len(operations) == 1:
                 return [error]
             # One operation must not take the others down with it.

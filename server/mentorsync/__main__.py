@@ -1,0 +1,5 @@
+import sys
+
+from mentorsync.cli import main
+
+sys.exit(main())

@@ -1,0 +1,170 @@
+"""The command line. Each command imports what it needs itself, so that `--help` and the supervisor stay light."""
+# ruff: noqa: PLC0415 - as the line above says
+
+import argparse
+import asyncio
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mentorsync import __version__
+from mentorsync.config import (
+    DATABASE_URL,
+    GATEWAY_ADMIN_ADDRESS,
+    GRPC_ADDRESS,
+    LOG_LEVEL,
+    METRICS_ADDRESS,
+    REST_ADDRESS,
+    Setting,
+    SettingsError,
+    add_flags,
+    resolve,
+)
+
+if TYPE_CHECKING:
+    from mentorsync.storage.engine import Engine
+
+EXIT_REFUSED = 2  # could not start, and has said why in one line
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def serve(settings: argparse.Namespace) -> int:
+    import uvloop
+
+    from mentorsync import app, logs
+
+    writer = logs.set_up(settings.log_level)
+    try:
+        with refusals():
+            uvloop.run(app.serve(settings, writer))
+    finally:
+        writer.close()
+    return 0
+
+
+def up(settings: argparse.Namespace) -> int:
+    from mentorsync import up as supervisor
+
+    migrate(settings)
+    return asyncio.run(supervisor.up(settings))
+
+
+def gateway(settings: argparse.Namespace) -> int:
+    from mentorsync import up as supervisor
+
+    return asyncio.run(supervisor.gateway(settings))
+
+
+def migrate(settings: argparse.Namespace) -> int:
+    from mentorsync.storage.migrator import migrate as apply_missing
+
+    with opened_engine(settings) as engine:
+        applied = apply_missing(engine)
+        say(f"{engine}: applied {', '.join(applied)}" if applied else f"{engine}: the schema is up to date")
+    return 0
+
+
+def purge(settings: argparse.Namespace) -> int:
+    from mentorsync.storage.migrator import check_current
+    from mentorsync.storage.purge import purge as remove_unneeded
+
+    with opened_engine(settings) as engine:
+        check_current(engine)
+        removed = remove_unneeded(engine, settings.older_than, show_progress)
+        say(f"{engine}: removed {removed} events")
+    return 0
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns what makes a command refuse to start into the one error that `main` prints."""
+    from mentorsync.storage.errors import StorageError
+
+    try:
+        yield
+    except StorageError as error:
+        raise SettingsError(str(error)) from error
+
+
+@contextmanager
+def opened_engine(settings: argparse.Namespace) -> "Iterator[Engine]":
+    from mentorsync.storage.engine import open_engine
+
+    with refusals():
+        engine = open_engine(settings.database_url)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def show_progress(reached: int, last: int, removed: int) -> None:
+    """Rewrites one line on a terminal; silent elsewhere, where the closing line is enough."""
+    if sys.stderr.isatty():
+        end = "\n" if reached == last else ""
+        print(f"\rlooked at {reached} of {last}, removed {removed}", end=end, file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def parse_age(text: str) -> int:
+    """Seconds from a number with s, m, h or d behind it."""
+    match = re.fullmatch(r"([0-9]+)([smhd])", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"must be a number with s, m, h or d behind it, such as 30d, not {text!r}")
+    return int(match[1]) * SECONDS[match[2]]
+
+
+UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, REST_ADDRESS, METRICS_ADDRESS, GATEWAY_ADMIN_ADDRESS, LOG_LEVEL)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mentorsync",
+        description="Keeps phones and internal services in agreement on each mentor's status.",
+        epilog="Each flag of a command has an environment variable, which the command's --help names.",
+    )
+    parser.add_argument("--version", action="version", version=f"mentorsync {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(function: object, settings: tuple[Setting, ...], meaning: str) -> argparse.ArgumentParser:
+        name = function.__name__  # type: ignore[attr-defined]
+        command = commands.add_parser(name, help=meaning, description=f"{meaning[0].upper()}{meaning[1:]}.")
+        add_flags(command, settings)
+        command.set_defaults(function=function, settings=settings)
+        return command
+
+    add(up, UP_SETTINGS, "migrate, then run the service and its gateway until Ctrl-C")
+    add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL), "run the gRPC server")
+    command = add(gateway, (REST_ADDRESS, GATEWAY_ADMIN_ADDRESS, LOG_LEVEL), "run the REST gateway before gRPC servers")
+    command.add_argument(
+        "--upstream",
+        action="append",
+        metavar="HOST:PORT",
+        help="a gRPC server; may be given several times (default 127.0.0.1:50051)",
+    )
+    add(migrate, (DATABASE_URL,), "bring the database to this version's schema")
+    command = add(purge, (DATABASE_URL,), "remove tombstones, acknowledged and never-accepted events that are old")
+    command.add_argument(
+        "--older-than",
+        type=parse_age,
+        default="30d",
+        metavar="AGE",
+        help="age of an event's last change, as in 90s, 15m, 12h, 30d (default 30d); "
+        "keep it at least as long as a phone may be offline",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = build_parser().parse_args(arguments)
+    try:
+        values = resolve(parsed, parsed.settings)
+        return int(parsed.function(argparse.Namespace(**vars(parsed) | vars(values))))
+    except SettingsError as error:
+        print(f"mentorsync: {error}", file=sys.stderr)
+        return EXIT_REFUSED

@@ -1,0 +1,52 @@
+"""What is measured, in Prometheus's terms."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
+
+# Seconds. From what a snapshot costs to what a phone's patience allows.
+DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The service's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._durations = Histogram(
+            "mentorsync_call_duration_seconds",
+            "Duration of calls by method and gRPC code.",
+            ("method", "code"),
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._batches = Histogram(
+            "mentorsync_write_batch_operations",
+            "Operations per write transaction.",
+            buckets=BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self._children: dict[tuple[str, str], Histogram] = {}
+
+    def observe_call(self, method: str, code: str, seconds: float) -> None:
+        key = (method, code)
+        child = self._children.get(key)
+        if child is None:  # labels() costs more than the observation
+            child = self._children[key] = self._durations.labels(*key)
+        child.observe(seconds)
+
+    def observe_batch(self, operations: int) -> None:
+        self._batches.observe(operations)
+
+    def watch_writer(self, queued: Callable[[], float], clock_ahead_seconds: Callable[[], float]) -> None:
+        """Reads these two whenever the metrics are read."""
+        queue = Gauge("mentorsync_write_queue_depth", "Writes waiting or being written.", registry=self.registry)
+        queue.set_function(queued)
+        clock = Gauge(
+            "mentorsync_clock_ahead_seconds",
+            "How far the newest stored time is ahead of the clock.",
+            registry=self.registry,
+        )
+        clock.set_function(clock_ahead_seconds)

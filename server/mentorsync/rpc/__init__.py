@@ -1,0 +1,1 @@
+"""The five calls, free of transport, and thin adapters to transports."""

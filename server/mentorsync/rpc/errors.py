@@ -1,0 +1,88 @@
+"""The one table from exceptions to google.rpc.Status."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError, Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from mentorstatus.v1 import error_reason_pb2 as reasons
+
+from mentorsync.domain.errors import EventNotFoundError, IdempotencyKeyReusedError, MentorNotFoundError
+from mentorsync.rpc.validation import InvalidFieldsError
+from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
+
+DOMAIN = "mentorstatus"
+RETRY_DELAY_SECONDS = 1
+
+
+class ErrorRow(NamedTuple):
+    """How one exception is told: gRPC code, reason, and the message made from the exception."""
+
+    code: int
+    reason: "reasons.ErrorReason.ValueType"
+    message: Callable[[Exception], str]
+
+
+def _own_text(error: Exception) -> str:
+    return str(error)
+
+
+def _always(text: str) -> Callable[[Exception], str]:
+    return lambda _error: text
+
+
+ERRORS: dict[type[Exception], ErrorRow] = {
+    InvalidFieldsError: ErrorRow(code_pb2.INVALID_ARGUMENT, reasons.INVALID_FIELD, _own_text),
+    DecodeError: ErrorRow(
+        code_pb2.INVALID_ARGUMENT,
+        reasons.INVALID_FIELD,
+        _always("the request must be a valid protobuf message, with text in UTF-8"),
+    ),
+    IdempotencyKeyReusedError: ErrorRow(
+        code_pb2.INVALID_ARGUMENT,
+        reasons.IDEMPOTENCY_KEY_REUSED,
+        _always("idempotency-key came before for this mentor with another payload: a new event needs a new key"),
+    ),
+    MentorNotFoundError: ErrorRow(
+        code_pb2.NOT_FOUND, reasons.MENTOR_NOT_FOUND, lambda error: f"mentor_id {error} has had no event yet"
+    ),
+    EventNotFoundError: ErrorRow(
+        code_pb2.NOT_FOUND,
+        reasons.EVENT_NOT_FOUND,
+        lambda error: f"sync_event_id {error} names no event, or a deleted one",
+    ),
+    OverloadedError: ErrorRow(
+        code_pb2.UNAVAILABLE,
+        reasons.OVERLOADED,
+        _always("too many writes are waiting: nothing was written, retry later"),
+    ),
+    StorageUnavailableError: ErrorRow(
+        code_pb2.UNAVAILABLE, reasons.STORAGE_UNAVAILABLE, _always("the database cannot be reached: retry later")
+    ),
+}
+UNFORESEEN = ErrorRow(code_pb2.INTERNAL, reasons.INTERNAL, _always("internal error"))
+
+
+def is_foreseen(error: Exception) -> bool:
+    return type(error) in ERRORS
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """The status that tells callers about an exception; one without a row tells them nothing but INTERNAL."""
+    row = ERRORS.get(type(error), UNFORESEEN)
+    status = status_pb2.Status(code=row.code, message=row.message(error))
+    _add(status, error_details_pb2.ErrorInfo(reason=reasons.ErrorReason.Name(row.reason), domain=DOMAIN))
+    if isinstance(error, InvalidFieldsError):
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.rule)
+            for violation in error.violations
+        ]
+        _add(status, error_details_pb2.BadRequest(field_violations=violations))
+    if row.code == code_pb2.UNAVAILABLE:
+        _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_DELAY_SECONDS)))
+    return status
+
+
+def _add(status: status_pb2.Status, detail: Message) -> None:
+    status.details.add().Pack(detail)
