@@ -41,22 +41,29 @@ logger = logging.getLogger(__name__)
 
 
 async def serve(settings: Namespace, call_log: LineWriter) -> None:
-    """Serves gRPC and metrics until SIGTERM or SIGINT. Prints one JSON line once it does.
+    """Serves gRPC and metrics until SIGTERM or SIGINT.
 
     Raises SettingsError or StorageSetupError when it cannot start.
     """
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    async with running(settings, call_log):
+        await stop.wait()
+        logger.info("stopping: finishing accepted calls for up to %d s", DRAIN_SECONDS)
+    logger.info("stopped")
+
+
+@asynccontextmanager
+async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[Service]:
+    """The service, with gRPC and metrics served, and announced."""
     metrics = Metrics()
     engine = open_engine(settings.database_url)
     async with open_service(engine, metrics, call_log) as (service, reader):
         with metrics_server(metrics, settings.metrics_address) as metrics_address:
             async with grpc_server(service, reader, settings.grpc_address) as grpc_address:
-                announce(grpc=grpc_address, metrics=metrics_address, database=str(engine))
-                await stop.wait()
-                logger.info("stopping: finishing accepted calls for up to %d s", DRAIN_SECONDS)
-    logger.info("stopped")
+                announce(grpc=grpc_address, metrics=metrics_address, database=engine)
+                yield service
 
 
 def announce(**addresses: object) -> None:

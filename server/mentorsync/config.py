@@ -80,7 +80,7 @@ def resolve(arguments: Namespace, settings: tuple[Setting, ...], environment: Ma
     """The values of settings by name: the flag's, else the variable's, else the default. Raises SettingsError."""
     values = {}
     for setting in settings:
-        given = getattr(arguments, setting.name)
+        given = getattr(arguments, setting.name, None)
         text = environment.get(setting.variable, setting.default) if given is None else given
         try:
             values[setting.name] = setting.parse(text)

@@ -14,10 +14,13 @@ from mentorsync.storage.writer import Writer
 
 
 class CallContext(NamedTuple):
-    """What a call is given beside its message. `idempotency_keys`: every value of that metadata key."""
+    """What a call is given beside its message. `idempotency_keys`: every value of that metadata key; `timeout_seconds`:
+    None where the transport cancels late calls.
+    """
 
     request_id: str
     idempotency_keys: list[str]
+    timeout_seconds: float | None
 
 
 class Calls:

@@ -20,7 +20,7 @@ class ErrorRow(NamedTuple):
     """How one exception is told: gRPC code, reason, and the message made from the exception."""
 
     code: int
-    reason: "reasons.ErrorReason.ValueType"
+    reason: "reasons.ErrorReason.ValueType | None"
     message: Callable[[Exception], str]
 
 
@@ -60,6 +60,7 @@ ERRORS: dict[type[Exception], ErrorRow] = {
     StorageUnavailableError: ErrorRow(
         code_pb2.UNAVAILABLE, reasons.STORAGE_UNAVAILABLE, _always("the database cannot be reached: retry later")
     ),
+    TimeoutError: ErrorRow(code_pb2.DEADLINE_EXCEEDED, None, _always("the call took too long")),
 }
 UNFORESEEN = ErrorRow(code_pb2.INTERNAL, reasons.INTERNAL, _always("internal error"))
 
@@ -72,7 +73,8 @@ def status_of(error: Exception) -> status_pb2.Status:
     """The status that tells callers about an exception; one without a row tells them nothing but INTERNAL."""
     row = ERRORS.get(type(error), UNFORESEEN)
     status = status_pb2.Status(code=row.code, message=row.message(error))
-    _add(status, error_details_pb2.ErrorInfo(reason=reasons.ErrorReason.Name(row.reason), domain=DOMAIN))
+    if row.reason is not None:
+        _add(status, error_details_pb2.ErrorInfo(reason=reasons.ErrorReason.Name(row.reason), domain=DOMAIN))
     if isinstance(error, InvalidFieldsError):
         violations = [
             error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.rule)
@@ -82,6 +84,17 @@ def status_of(error: Exception) -> status_pb2.Status:
     if row.code == code_pb2.UNAVAILABLE:
         _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_DELAY_SECONDS)))
     return status
+
+
+def status_metadata(status: status_pb2.Status, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    """What goes with an error beside its code and message."""
+    metadata: tuple[tuple[str, str | bytes], ...] = (
+        ("grpc-status-details-bin", status.SerializeToString()),
+        ("x-request-id", request_id),
+    )
+    if status.code == code_pb2.UNAVAILABLE:
+        metadata += (("retry-after", str(RETRY_DELAY_SECONDS)),)  # becomes the HTTP header at the gateway
+    return metadata
 
 
 def _add(status: status_pb2.Status, detail: Message) -> None:

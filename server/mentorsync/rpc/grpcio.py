@@ -4,10 +4,9 @@ from functools import partial
 from typing import Any
 
 import grpc
-from google.rpc import code_pb2, status_pb2
 
 from mentorsync.rpc.calls import CallContext
-from mentorsync.rpc.errors import RETRY_DELAY_SECONDS
+from mentorsync.rpc.errors import status_metadata
 from mentorsync.rpc.service import SERVICE_NAME, Service, accepted_request_id
 
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -27,7 +26,7 @@ async def _handle(service: Service, name: str, payload: bytes, context: Any) -> 
     if isinstance(reply, bytes):
         context.set_trailing_metadata((("x-request-id", call_context.request_id),))
         return reply
-    await context.abort(STATUS_CODES[reply.code], reply.message, error_metadata(reply, call_context.request_id))
+    await context.abort(STATUS_CODES[reply.code], reply.message, status_metadata(reply, call_context.request_id))
     raise AssertionError("abort raises")
 
 
@@ -39,15 +38,5 @@ def _call_context(context: Any) -> CallContext:
             request_id = value
         elif key == "idempotency-key":
             idempotency_keys.append(value)
-    return CallContext(accepted_request_id(request_id), idempotency_keys)
-
-
-def error_metadata(status: status_pb2.Status, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-    """The trailing metadata of an error."""
-    metadata: tuple[tuple[str, str | bytes], ...] = (
-        ("grpc-status-details-bin", status.SerializeToString()),
-        ("x-request-id", request_id),
-    )
-    if status.code == code_pb2.UNAVAILABLE:
-        metadata += (("retry-after", str(RETRY_DELAY_SECONDS)),)  # becomes the HTTP header at the gateway
-    return metadata
+    # grpcio itself cancels a call whose deadline has passed.
+    return CallContext(accepted_request_id(request_id), idempotency_keys, None)

@@ -57,7 +57,8 @@ class Service:
         code = code_pb2.CANCELLED
         try:
             method = self.methods[name]
-            response = await method.call(method.request_type.FromString(payload), context)
+            async with asyncio.timeout(context.timeout_seconds):
+                response = await method.call(method.request_type.FromString(payload), context)
             code = code_pb2.OK
             return response.SerializeToString()
         except asyncio.CancelledError:
