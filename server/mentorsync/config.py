@@ -37,8 +37,8 @@ def parse_log_level(text: str) -> str:
 
 
 def parse_database_url(text: str) -> str:
-    if not text.startswith("sqlite:///"):
-        raise ValueError("must be sqlite:///file.db (relative) or sqlite:////path/to/file.db (absolute)")
+    if not text.startswith(("sqlite:///", "postgresql://", "postgres://")):
+        raise ValueError("must begin with sqlite:/// or postgresql://, such as sqlite:///mentorsync.db")
     return text
 
 

@@ -12,6 +12,7 @@ from mentorsync.storage.sqlite import SqliteEngine
 from mentorsync.storage.writer import Store
 
 SQLITE_PREFIX = "sqlite:///"
+POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 
 
 class Engine(Protocol):
@@ -49,7 +50,19 @@ def open_engine(url: str) -> Engine:
         path = unquote(url.removeprefix(SQLITE_PREFIX))
         if path and path != ":memory:" and not path.endswith("/"):
             return SqliteEngine(Path(path))
+    if url.startswith(POSTGRES_PREFIXES):
+        return _postgres_engine(url)
     raise StorageSetupError(
-        "a database URL is sqlite:///file.db (relative) or sqlite:////path/to/file.db (absolute), "
-        f"not {url.partition('://')[0]!r} with what follows it"
+        "a database URL is sqlite:///file.db (relative) or sqlite:////path/to/file.db (absolute) or "
+        f"postgresql://user:password@host:port/name, not {url.partition('://')[0]!r} with what follows it"
     )
+
+
+def _postgres_engine(url: str) -> Engine:
+    try:
+        from mentorsync.storage.postgres import PostgresEngine  # noqa: PLC0415 - psycopg is an extra
+    except ImportError as error:
+        raise StorageSetupError(
+            "PostgreSQL needs psycopg: install mentor-status-sync with the extra `postgres`"
+        ) from error
+    return PostgresEngine(url)

@@ -25,6 +25,11 @@ def event_from_row(row: Row) -> SyncEvent:
     )
 
 
+def changes_of(event: SyncEvent) -> Row:
+    """The values of MUTABLE_EVENT_FIELDS, and the sequence of the event that has them."""
+    return (event.revision, event.acknowledged, event.reason, event.updated_at, event.deleted_at, event.sequence)
+
+
 class Concerns(NamedTuple):
     """What a batch of operations needs to know: sorted, so that every engine reads in one order."""
 

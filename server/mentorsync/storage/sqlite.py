@@ -13,7 +13,7 @@ from peewee import EXCLUDED, SQL, SqliteDatabase
 
 from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.operations import Operation
-from mentorsync.domain.records import LogHead, SyncEvent
+from mentorsync.domain.records import LogHead
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.models import EventModel, LogModel, MentorModel
 from mentorsync.storage.reader import Reader
@@ -21,6 +21,7 @@ from mentorsync.storage.rows import Concerns, Row, event_from_row, mentor_from_r
 from mentorsync.storage.statements import (
     HEAD_FIELDS,
     MUTABLE_EVENT_FIELDS,
+    MUTABLE_MENTOR_FIELDS,
     LoadStatements,
     ReadStatements,
     compiled,
@@ -128,10 +129,11 @@ class SqliteStore:
         self._insert_event = compiled(EventModel.insert(dict.fromkeys(fields, parameter)), database)
         changes = EventModel.update(dict.fromkeys(MUTABLE_EVENT_FIELDS, parameter))
         self._update_event = compiled(changes.where(EventModel.sequence == parameter), database)
-        fields = MentorModel._meta.sorted_fields  # noqa: SLF001 - as above
-        put_mentor = MentorModel.insert(dict.fromkeys(fields, parameter)).on_conflict(
+        put_mentor = MentorModel.insert(
+            dict.fromkeys((MentorModel.mentor_id, *MUTABLE_MENTOR_FIELDS), parameter)
+        ).on_conflict(
             conflict_target=[MentorModel.mentor_id],
-            update={field: getattr(EXCLUDED, field.column_name) for field in fields if not field.primary_key},
+            update={field: getattr(EXCLUDED, field.column_name) for field in MUTABLE_MENTOR_FIELDS},
         )
         self._put_mentor = compiled(put_mentor, database)
 
@@ -215,10 +217,6 @@ class SqliteStore:
             )
         connection.executemany(self._put_mentor, ledger.changed_mentors.values())
         connection.execute(self._update_head, ledger.head)
-
-
-def _changes(event: SyncEvent) -> Row:
-    return (event.revision, event.acknowledged, event.reason, event.updated_at, event.deleted_at, event.sequence)
 
 
 def json_array(values: list[str]) -> str:

@@ -26,6 +26,12 @@ MUTABLE_EVENT_FIELDS = (
     EventModel.updated_at,
     EventModel.deleted_at,
 )
+MUTABLE_MENTOR_FIELDS = (
+    MentorModel.status,
+    MentorModel.last_updated,
+    MentorModel.last_effective_time,
+    MentorModel.pending_total,
+)
 
 
 def compiled(query: Any, database: Database) -> str:

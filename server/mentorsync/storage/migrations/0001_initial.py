@@ -8,8 +8,14 @@ PENDING = "accepted AND NOT acknowledged AND deleted_at IS NULL"
 
 
 def up(_migrator: Any, db: Any) -> None:
+    is_sqlite = isinstance(db, SqliteDatabase)
+    if not is_sqlite:
+        # Tells a writer that lost its connection at COMMIT whether that batch was committed.
+        db.execute_sql(
+            "CREATE TABLE writers (writer_id TEXT PRIMARY KEY, last_batch BIGINT NOT NULL, updated_at BIGINT NOT NULL)"
+        )
     # On SQLite only a column of exactly the type INTEGER can be the table's own key.
-    sequence = "INTEGER" if isinstance(db, SqliteDatabase) else "BIGINT"
+    sequence = "INTEGER" if is_sqlite else "BIGINT"
     for statement in (
         """CREATE TABLE log (
             id SMALLINT PRIMARY KEY CHECK (id = 1),
