@@ -17,9 +17,11 @@ from mentorsync.config import (
     LOG_LEVEL,
     METRICS_ADDRESS,
     REST_ADDRESS,
+    Address,
     Setting,
     SettingsError,
     add_flags,
+    parse_address,
     resolve,
 )
 
@@ -54,6 +56,7 @@ def up(settings: argparse.Namespace) -> int:
 def gateway(settings: argparse.Namespace) -> int:
     from mentorsync import up as supervisor
 
+    settings.upstream = settings.upstream or [parse_address(GRPC_ADDRESS.default)]
     return asyncio.run(supervisor.gateway(settings))
 
 
@@ -111,6 +114,13 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+def parse_upstream(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from error
+
+
 def parse_age(text: str) -> int:
     """Seconds from a number with s, m, h or d behind it."""
     match = re.fullmatch(r"([0-9]+)([smhd])", text)
@@ -144,8 +154,10 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--upstream",
         action="append",
+        type=parse_upstream,
         metavar="HOST:PORT",
-        help="a gRPC server; may be given several times (default 127.0.0.1:50051)",
+        help=f"a gRPC server; may be given several times, and a name stands for all its addresses "
+        f"(default {GRPC_ADDRESS.default})",
     )
     add(migrate, (DATABASE_URL,), "bring the database to this version's schema")
     command = add(purge, (DATABASE_URL,), "remove tombstones, acknowledged and never-accepted events that are old")

@@ -87,3 +87,8 @@ def resolve(arguments: Namespace, settings: tuple[Setting, ...], environment: Ma
         except ValueError as error:
             raise SettingsError(f"{setting.variable} (or {setting.flag}) {error}, not {text!r}") from error
     return Namespace(**values)
+
+
+def variables(values: Namespace, settings: tuple[Setting, ...]) -> dict[str, str]:
+    """Settings as the environment of a process that is to have them."""
+    return {setting.variable: str(getattr(values, setting.name)) for setting in settings}
