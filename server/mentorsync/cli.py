@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mentorsync.storage.engine import Engine
 
 EXIT_REFUSED = 2  # could not start, and has said why in one line
+MAX_REPLICAS = 64  # more on one machine are a mistake
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -49,6 +50,11 @@ def serve(settings: argparse.Namespace) -> int:
 def up(settings: argparse.Namespace) -> int:
     from mentorsync import up as supervisor
 
+    if settings.replicas > 1 and settings.database_url.startswith("sqlite:"):
+        raise SettingsError(
+            f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): "
+            "SQLite keeps one writer's file, and serves one process"
+        )
     migrate(settings)
     return asyncio.run(supervisor.up(settings))
 
@@ -121,6 +127,12 @@ def parse_upstream(text: str) -> Address:
         raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from error
 
 
+def parse_replicas(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_REPLICAS):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_REPLICAS}, not {text!r}")
+    return int(text)
+
+
 def parse_age(text: str) -> int:
     """Seconds from a number with s, m, h or d behind it."""
     match = re.fullmatch(r"([0-9]+)([smhd])", text)
@@ -148,7 +160,15 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function, settings=settings)
         return command
 
-    add(up, UP_SETTINGS, "migrate, then run the service and its gateway until Ctrl-C")
+    command = add(up, UP_SETTINGS, "migrate, then run the service and its gateway until Ctrl-C")
+    command.add_argument(
+        "--replicas",
+        type=parse_replicas,
+        default=1,
+        metavar="N",
+        help="servers to run behind the gateway; more than 1 need PostgreSQL, and are started again when they end "
+        "(default 1)",
+    )
     add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL), "run the gRPC server")
     command = add(gateway, (REST_ADDRESS, GATEWAY_ADMIN_ADDRESS, LOG_LEVEL), "run the REST gateway before gRPC servers")
     command.add_argument(

@@ -7,11 +7,11 @@ import signal
 import sys
 from argparse import Namespace
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from typing import NamedTuple
+from typing import NoReturn
 
 from mentorsync_gateway import config
 from mentorsync_gateway.errors import GatewayError
@@ -33,6 +33,7 @@ LIST_PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 ANSWER_SECONDS = 10.0  # from the gateway's start to its first answer
 STOP_SECONDS = 15.0  # a little more than the server gives accepted calls
 POLL_SECONDS = 0.02
+RESTART_SECONDS = 1.0  # before another try to start a server that could not be started
 
 
 class EndedError(Exception):
@@ -43,11 +44,57 @@ class EndedError(Exception):
         self.status = status
 
 
-class ServerProcess(NamedTuple):
-    """A `mentorsync serve` of our own, and what it announced: `grpc`, `metrics` and `database`."""
+class Server:
+    """A `mentorsync serve` of our own. `announced` holds its addresses: `grpc`, `metrics` and `database`."""
 
-    process: Process
-    announced: Mapping[str, str]
+    def __init__(self, settings: Namespace) -> None:
+        self._settings = settings
+        self._process: Process | None = None
+        self.announced: Mapping[str, str] = {}
+
+    async def start(self) -> None:
+        """Returns once it serves. Raises EndedError when it does not; it has then said why itself."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mentorsync", "serve"),
+            env=os.environ | variables(self._settings, SERVER_SETTINGS),
+            stdout=PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C is for us: the gateway is to drain first
+            preexec_fn=die_with(os.getpid()),
+        )
+        assert self._process.stdout
+        line = await self._process.stdout.readline()
+        if not line:
+            raise EndedError("", await self.wait())
+        self.announced = json.loads(line)
+
+    async def wait(self) -> int:
+        assert self._process
+        return await self._process.wait()
+
+    async def keep_running(self) -> NoReturn:
+        """Starts it again, where it was, whenever it ends."""
+        self._settings.grpc_address = parse_address(self.announced["grpc"])
+        self._settings.metrics_address = parse_address(self.announced["metrics"])
+        while True:
+            status = await self.wait()
+            print(
+                f"mentorsync: the server at {self.announced['grpc']} ended with status {status}, and is started again",
+                file=sys.stderr,
+            )
+            with suppress(EndedError):
+                await self.start()
+                continue
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def stop(self) -> None:
+        if self._process is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.wait(), STOP_SECONDS)
+                return
 
 
 async def up(settings: Namespace) -> int:
@@ -56,12 +103,15 @@ async def up(settings: Namespace) -> int:
     async def run(stack: AsyncExitStack) -> None:
         for setting in (GRPC_ADDRESS, METRICS_ADDRESS):
             check_free(setting.variable, getattr(settings, setting.name))
-        server = await stack.enter_async_context(_server(settings))
-        envoy = await stack.enter_async_context(_gateway(settings, [parse_address(server.announced["grpc"])]))
+        servers = await stack.enter_async_context(_servers(settings))
+        upstreams = [parse_address(server.announced["grpc"]) for server in servers]
+        envoy = await stack.enter_async_context(_gateway(settings, upstreams))
         rest = Address(*envoy.addresses["rest"])
         await _first_answer(rest)
-        _tell(rest, server.announced)
-        await _until_one_ends({"the server": server.process.wait(), "the gateway": envoy.wait()})
+        _tell(rest, [server.announced for server in servers])
+        keep_running = settings.replicas > 1  # the others serve on, while one is started again
+        ends = [server.keep_running() if keep_running else server.wait() for server in servers]
+        await _until_one_ends([("the gateway", envoy.wait()), *(("the server", end) for end in ends)])
 
     return await _supervise(run)
 
@@ -73,7 +123,7 @@ async def gateway(settings: Namespace) -> int:
         envoy = await stack.enter_async_context(_gateway(settings, settings.upstream))
         ready = {name: str(Address(*address)) for name, address in envoy.addresses.items()}
         print(json.dumps({"event": "ready"} | ready), flush=True)
-        await _until_one_ends({"the gateway": envoy.wait()})
+        await _until_one_ends([("the gateway", envoy.wait())])
 
     return await _supervise(run)
 
@@ -99,31 +149,21 @@ async def _supervise(run: Callable[[AsyncExitStack], Awaitable[None]]) -> int:
 
 
 @asynccontextmanager
-async def _server(settings: Namespace) -> AsyncIterator[ServerProcess]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mentorsync", "serve"),
-        env=os.environ | variables(settings, SERVER_SETTINGS),
-        stdout=PIPE,
-        start_new_session=True,  # a terminal's Ctrl-C is for us: the gateway is to drain first
-        preexec_fn=die_with(os.getpid()),
-    )
-    assert process.stdout
+async def _servers(settings: Namespace) -> AsyncIterator[list[Server]]:
+    """As many servers as there are to be replicas; all but the first take free ports."""
+    anywhere = {
+        "grpc_address": settings.grpc_address._replace(port=0),
+        "metrics_address": settings.metrics_address._replace(port=0),
+    }
+    servers = [
+        Server(Namespace(**vars(settings) | (anywhere if number else {}))) for number in range(settings.replicas)
+    ]
     try:
-        line = await process.stdout.readline()
-        if not line:
-            raise EndedError("", await process.wait())
-        yield ServerProcess(process, json.loads(line))
+        for server in servers:
+            await server.start()
+        yield servers
     finally:
-        await _stop(process)
-
-
-async def _stop(process: Process) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-            return
+        await asyncio.gather(*(server.stop() for server in servers))
 
 
 @asynccontextmanager
@@ -156,23 +196,25 @@ def _answers(rest: Address) -> bool:
         connection.close()
 
 
-async def _until_one_ends(processes: Mapping[str, Awaitable[int]]) -> None:
+async def _until_one_ends(processes: Iterable[tuple[str, Awaitable[int]]]) -> None:
     """Raises EndedError as soon as one of the processes ends."""
-    tasks = {asyncio.ensure_future(wait): name for name, wait in processes.items()}
-    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in others:
-        task.cancel()
+    tasks = {asyncio.ensure_future(end): name for name, end in processes}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
     ended = done.pop()
     raise EndedError(f"{tasks[ended]} ended unexpectedly, with status {ended.result()}: stopping")
 
 
-def _tell(rest: Address, announced: Mapping[str, str]) -> None:
+def _tell(rest: Address, servers: list[Mapping[str, str]]) -> None:
     print(
         f"""\
 REST      http://{rest}
-gRPC      {announced["grpc"]}
-metrics   http://{announced["metrics"]}/metrics
-database  {announced["database"]}
+gRPC      {", ".join(server["grpc"] for server in servers)}
+metrics   {", ".join(f"http://{server['metrics']}/metrics" for server in servers)}
+database  {servers[0]["database"]}
 
 Try it:   curl -s -X POST -H 'content-type: application/json' \\
             -d '{{"event_type": "PauseMentorEvent", "mentor_id": "mntr_01HX4V2K8P"}}' \\
