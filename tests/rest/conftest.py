@@ -1,0 +1,189 @@
+"""What REST tests run against: the real service behind the real Envoy, in both modes, and a gateway before a stub."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent import futures
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from threading import Thread
+from typing import Any, NamedTuple
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from mentorsync_gateway.config import Address, Config, separate
+from mentorsync_gateway.embedded import embedded, embedded_environment
+from mentorsync_gateway.launcher import Gateway
+
+SERVICE = "mentorstatus.v1.MentorStatusSync"
+METHODS = ("ListSyncEvents", "GetMentorStatus", "SubmitEvent", "UpdateEvent", "DeleteEvent")
+ANYWHERE: Address = ("127.0.0.1", 0)
+READY_SECONDS = 20.0
+EXCHANGE_SECONDS = 20.0  # longer than any timeout of the gateway that a test waits for
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class Service(NamedTuple):
+    """A running service. `rest` is where REST is served."""
+
+    mode: str
+    rest: Address
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.rest[0]}:{self.rest[1]}"
+
+
+@pytest.fixture(scope="session")
+def run() -> Iterator[Run]:
+    """Runs coroutines on one loop in a thread of its own, so that gateways live on between the steps of a test."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def running_gateway(run: Run, config: Config, environment: Mapping[str, str] | None = None) -> Iterator[Gateway]:
+    gateway = run(Gateway.start(config, environment=environment))
+    try:
+        yield gateway
+    finally:
+        run(gateway.stop(drain_seconds=0))
+
+
+@pytest.fixture(scope="module", params=["separate", "embedded"])
+def service(request: pytest.FixtureRequest, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The real service on an empty database, its own for each module of tests."""
+    mode: str = request.param
+    settings = {
+        "MENTORSYNC_DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('database') / 'mentorsync.db'}",
+        "MENTORSYNC_METRICS_ADDRESS": "127.0.0.1:0",
+        "MENTORSYNC_GRPC_ADDRESS": "127.0.0.1:0",
+    }
+    subprocess.run(command("migrate"), env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
+    with (separate_gateway if mode == "separate" else embedded_gateway)(run, settings) as gateway:
+        running = Service(mode, gateway.addresses["rest"])
+        wait_until_healthy(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=EXCHANGE_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def rest(service: Service) -> Address:
+    return service.rest
+
+
+@pytest.fixture(scope="module")
+def raw_exchange(rest: Address) -> Callable[[bytes], httpx.Response]:
+    return partial(exchange, rest)
+
+
+def command(name: str) -> list[str]:
+    return [sys.executable, "-m", "mentorsync", name]
+
+
+@contextmanager
+def separate_gateway(run: Run, settings: dict[str, str]) -> Iterator[Gateway]:
+    with subprocess.Popen(command("serve"), env=os.environ | settings, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout
+            host, _, port = json.loads(server.stdout.readline())["grpc"].rpartition(":")
+            with running_gateway(run, separate(ANYWHERE, ANYWHERE, [(host, int(port))])) as gateway:
+                yield gateway
+        finally:
+            server.send_signal(signal.SIGTERM)
+
+
+@contextmanager
+def embedded_gateway(run: Run, settings: dict[str, str]) -> Iterator[Gateway]:
+    host, port = free_address()
+    config = embedded("mentorsync.embedded:app", ANYWHERE, ANYWHERE, [(host, port)])
+    environment = embedded_environment() | settings | {"MENTORSYNC_GRPC_ADDRESS": f"{host}:{port}"}
+    with running_gateway(run, config, environment) as gateway:
+        yield gateway
+
+
+def free_address() -> Address:
+    with socket.socket() as probe:
+        probe.bind(ANYWHERE)
+        address: Address = probe.getsockname()
+        return address
+
+
+def wait_until_healthy(service: Service) -> None:
+    """Asks until it is: only then has Envoy heard from the health service."""
+    for _ in range(1000):
+        if httpx.get(f"{service.url}/healthz").status_code == httpx.codes.OK:
+            return
+    raise AssertionError("the service did not become healthy")
+
+
+def exchange(rest: Address, request: bytes) -> httpx.Response:
+    """Sends bytes as they are, unlike any client library, and reads the answer up to the end of its body."""
+    with socket.create_connection(rest, timeout=EXCHANGE_SECONDS) as connection:
+        connection.sendall(request)
+        with connection.makefile("rb") as stream:
+            status = int(stream.readline().split()[1])
+            headers = [line.rstrip(b"\r\n").split(b": ", 1) for line in iter(stream.readline, b"\r\n")]
+            body = stream.read(int(dict(headers)[b"content-length"]))
+            return httpx.Response(status, headers=[(name, value) for name, value in headers], content=body)
+
+
+class StubServer:
+    """A gRPC server that does what a test says, in place of the real one. `answer` gets the call's context."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[grpc.ServicerContext], bytes] = lambda _context: b""
+        self.metadata: list[Mapping[str, Any]] = []  # of the calls that came, in order
+        self.health = health.HealthServicer()
+        self.health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
+        self._server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(self._handle) for name in METHODS
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+        self.address: Address = ("127.0.0.1", self._server.add_insecure_port("127.0.0.1:0"))
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def _handle(self, _request: bytes, context: grpc.ServicerContext) -> bytes:
+        self.metadata.append(dict(context.invocation_metadata()))
+        return self.answer(context)
+
+
+@pytest.fixture
+def stub() -> Iterator[StubServer]:
+    server = StubServer()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def start_gateway(run: Run) -> Iterator[Callable[[Config], Gateway]]:
+    """Starts gateways that end with the test."""
+    with ExitStack() as stack:
+        yield lambda config: stack.enter_context(running_gateway(run, config))

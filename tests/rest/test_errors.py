@@ -1,0 +1,220 @@
+"""The error contract over REST: one shape for every answer that is not 2xx, and a row for each case."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+EVENTS = f"{BASE}/events"
+EVENT = f"{EVENTS}/evt_00000000"
+MAX_BODY_BYTES = 16_384
+PAUSE = '{"event_type": "PauseMentorEvent", "mentor_id": "mntr_1"'
+
+INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 5, 8, 12
+
+
+class Case(NamedTuple):
+    """A request and its error. Without a reason the gateway made the error, and its details are empty."""
+
+    name: str
+    method: str
+    path: str
+    body: str | bytes | None
+    status: int
+    code: int
+    reason: str | None = None
+    fields: tuple[str, ...] = ()  # the bad fields that the details name
+
+
+def invalid(name: str, method: str, path: str, body: str | bytes | None, *fields: str) -> Case:
+    """A request that the server refuses, naming the bad fields."""
+    return Case(name, method, path, body, 400, INVALID_ARGUMENT, "INVALID_FIELD", fields)
+
+
+def unreadable(name: str, method: str, path: str, body: str | bytes | None = None) -> Case:
+    """A request that the gateway cannot turn into a call."""
+    return Case(name, method, path, body, 400, INVALID_ARGUMENT)
+
+
+def unknown(name: str, path: str, method: str = "GET") -> Case:
+    return Case(name, method, path, None, 404, NOT_FOUND)
+
+
+CASES = [
+    invalid("empty body", "POST", EVENTS, None, "event_type", "mentor_id"),
+    invalid("empty object", "POST", EVENTS, "{}", "event_type", "mentor_id"),
+    invalid("no mentor", "POST", EVENTS, '{"event_type": "PauseMentorEvent"}', "mentor_id"),
+    invalid("no type", "POST", EVENTS, '{"mentor_id": "mntr_1"}', "event_type"),
+    invalid("unspecified type", "POST", EVENTS, '{"event_type": 0, "mentor_id": "mntr_1"}', "event_type"),
+    invalid("unknown enum number", "POST", EVENTS, '{"event_type": 99, "mentor_id": "mntr_1"}', "event_type"),
+    invalid("bad mentor", "POST", EVENTS, '{"event_type": "PauseMentorEvent", "mentor_id": "mntr_"}', "mentor_id"),
+    invalid("mentor too long", "GET", f"{BASE}/mntr_{'x' * 41}", None, "mentor_id"),
+    invalid("reason too long", "POST", EVENTS, f'{PAUSE}, "reason": "{"x" * 501}"}}', "reason"),
+    invalid("control character in reason", "POST", EVENTS, f'{PAUSE}, "reason": "a\\u0000b"}}', "reason"),
+    invalid("mentor in the path", "GET", f"{BASE}/nobody", None, "mentor_id"),
+    invalid("mentor with an escaped slash", "GET", f"{BASE}/mntr_a%2Fb", None, "mentor_id"),
+    invalid("mentor with a verb", "GET", f"{BASE}/mntr_1:pause", None, "mentor_id"),
+    invalid("mentor with a broken escape", "GET", f"{BASE}/mntr_%ZZ", None, "mentor_id"),
+    invalid("mentor with an escaped space", "GET", f"{BASE}/mntr_%20", None, "mentor_id"),
+    invalid("mentor of bytes that are no UTF-8", "GET", f"{BASE}/mntr_%FF", None),
+    invalid("event of bytes that are no UTF-8", "DELETE", f"{EVENTS}/evt_%C3%28", None),
+    invalid("filter of bytes that are no UTF-8", "GET", f"{BASE}?mentor_id=mntr_%FF", None),
+    invalid("bad filter", "GET", f"{BASE}?mentor_id=nobody", None, "mentor_id"),
+    invalid("page zero", "GET", f"{BASE}?page=0", None, "page"),
+    invalid("limit below zero", "GET", f"{BASE}?limit=-1", None, "limit"),
+    invalid("all bad fields at once", "GET", f"{BASE}?page=0&limit=0&mentor_id=x", None, "page", "limit", "mentor_id"),
+    invalid("event in the path", "PUT", f"{EVENTS}/nothing", '{"acknowledged": true}', "sync_event_id"),
+    invalid("event to delete", "DELETE", f"{EVENTS}/nothing", None, "sync_event_id"),
+    invalid("update of an event called events", "PUT", f"{EVENTS}/events", '{"acknowledged": true}', "sync_event_id"),
+    Case("unknown mentor", "GET", f"{BASE}/mntr_nobody", None, 404, NOT_FOUND, "MENTOR_NOT_FOUND"),
+    Case("unknown event", "PUT", EVENT, '{"acknowledged": true}', 404, NOT_FOUND, "EVENT_NOT_FOUND"),
+    Case("unknown event to delete", "DELETE", EVENT, None, 404, NOT_FOUND, "EVENT_NOT_FOUND"),
+    unreadable("no JSON", "POST", EVENTS, "pause"),
+    unreadable("unfinished JSON", "POST", EVENTS, '{"event_type": '),
+    unreadable("more after the JSON", "POST", EVENTS, "{} {}"),
+    unreadable("an array", "POST", EVENTS, "[]"),
+    unreadable("a form", "POST", EVENTS, "event_type=PauseMentorEvent"),
+    unreadable("a string of bytes that are no UTF-8", "POST", EVENTS, b'{"mentor_id": "mntr_\xff"}'),
+    unreadable("deeper than the parser goes", "POST", EVENTS, '{"a":' * 200 + "1" + "}" * 200),
+    unreadable("a number for a string", "POST", EVENTS, '{"mentor_id": {"id": 1}}'),
+    unreadable("a word for a boolean", "PUT", EVENT, '{"acknowledged": "perhaps"}'),
+    unreadable("an unknown enum name", "POST", EVENTS, '{"event_type": "SleepMentorEvent"}'),
+    unreadable("a time without a zone", "POST", EVENTS, f'{PAUSE}, "client_timestamp": "2026-03-26T09:14:55"}}'),
+    unreadable("a time in words", "POST", EVENTS, f'{PAUSE}, "client_timestamp": "yesterday"}}'),
+    unreadable("a time as a number", "POST", EVENTS, f'{PAUSE}, "client_timestamp": 1774516495}}'),
+    unreadable("a page that is no number", "GET", f"{BASE}?page=first"),
+    unreadable("a page that is no whole number", "GET", f"{BASE}?page=1.5"),
+    unreadable("a page beyond 32 bits", "GET", f"{BASE}?page=4294967296"),
+    unreadable("an empty page", "GET", f"{BASE}?page="),
+    unreadable("an unknown query parameter", "GET", f"{BASE}?status=paused"),
+    unreadable("a repeated query parameter", "GET", f"{BASE}?page=1&page=2"),
+    unreadable("a query on a submit", "POST", f"{EVENTS}?dry_run=true", "{}"),
+    unreadable("a query on a delete", "DELETE", f"{EVENT}?force=true"),
+    unreadable("another id in the body", "PUT", EVENT, '{"sync_event_id": "evt_1", "acknowledged": true}'),
+    unreadable("a NUL in the path", "GET", f"{BASE}/mntr_%00"),
+    unknown("the root", "/"),
+    unknown("the prefix once", "/api/v1/mentor-status-sync"),
+    unknown("a slash at the end", f"{BASE}/"),
+    unknown("a slash after events", f"{EVENTS}/"),
+    unknown("two slashes", f"{BASE}//mntr_1"),
+    unknown("below a mentor", f"{BASE}/mntr_1/events"),
+    unknown("below an event", f"{EVENT}/reason", "PUT"),
+    unknown("another case", BASE.upper()),
+    unknown("health, more precisely", "/healthz/live"),
+    unknown("gRPC's path, as JSON", "/mentorstatus.v1.MentorStatusSync/SubmitEvent", "POST"),
+    unknown("gRPC's health, as JSON", "/grpc.health.v1.Health/Check", "POST"),
+    unknown("Envoy's admin", "/quitquitquit", "POST"),
+    Case("body over the limit", "POST", EVENTS, " " * (MAX_BODY_BYTES + 1), 413, RESOURCE_EXHAUSTED),
+    Case("body far over the limit", "PUT", EVENT, " " * 1_000_000, 413, RESOURCE_EXHAUSTED),
+    Case("headers over the limit", "GET", f"{BASE}?mentor_id={'x' * 20_000}", None, 431, RESOURCE_EXHAUSTED),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_refused_request_says_why(client: httpx.Client, case: Case) -> None:
+    """Status, code, reason and bad fields are those of the table."""
+    response = client.request(case.method, case.path, content=case.body)
+    body = assert_error_shape(response, case.status, case.code)
+    if case.reason is None:
+        assert body["details"] == []
+        return
+    assert error_info(body)["reason"] == case.reason
+    violations = [detail for detail in body["details"] if "field_violations" in detail]
+    assert [violation["field"] for detail in violations for violation in detail["field_violations"]] == [*case.fields]
+
+
+ALLOWED = {
+    BASE: "GET",
+    f"{BASE}/mntr_1": "GET",
+    EVENTS: "POST",
+    EVENT: "PUT, DELETE",
+    "/healthz": "GET",
+}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [(path, method) for path, allowed in ALLOWED.items() for method in METHODS if method not in allowed.split(", ")],
+)
+def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client, path: str, method: str) -> None:
+    """405 with `Allow`, on every path of the contract; `…/events` is never a mentor."""
+    response = client.request(method, path)
+    assert response.headers["allow"] == ALLOWED[path]
+    if method == "HEAD":
+        assert response.status_code == 405
+        assert response.headers["x-request-id"]
+        assert response.content == b""
+    else:
+        assert_error_shape(response, 405, UNIMPLEMENTED)
+
+
+def test_a_body_at_the_limit_is_taken(client: httpx.Client) -> None:
+    """16 KiB are allowed, and the limit counts what is sent, whitespace too."""
+    body = f"{PAUSE}}}".ljust(MAX_BODY_BYTES)
+    assert client.post(EVENTS, content=body).status_code == 200
+
+
+def test_a_body_of_unknown_length_is_limited_too(client: httpx.Client) -> None:
+    """A chunked body is cut off at the limit."""
+    response = client.post(EVENTS, content=(b" " * 1024 for _ in range(17)))
+    assert_error_shape(response, 413, RESOURCE_EXHAUSTED)
+
+
+def test_a_key_used_for_another_payload_is_refused(client: httpx.Client) -> None:
+    """The header `idempotency-key` reaches the server; nothing is written for the second payload."""
+    key = {"idempotency-key": "k1"}
+    first = client.post(EVENTS, content='{"event_type": "PauseMentorEvent", "mentor_id": "mntr_key"}', headers=key)
+    other = client.post(EVENTS, content='{"event_type": "ResumeMentorEvent", "mentor_id": "mntr_key"}', headers=key)
+    again = client.post(EVENTS, content='{"event_type": "PauseMentorEvent", "mentor_id": "mntr_key"}', headers=key)
+    body = assert_error_shape(other, 400, INVALID_ARGUMENT)
+    assert error_info(body)["reason"] == "IDEMPOTENCY_KEY_REUSED"
+    assert again.content == first.content
+    assert client.get(f"{BASE}?mentor_id=mntr_key").json()["pagination"]["total"] == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["", "x" * 65, "two words", "é"], ids=["empty", "too long", "with a space", "not ASCII"]
+)
+def test_a_malformed_key_is_refused(client: httpx.Client, key: str) -> None:
+    """A key is 1 to 64 visible ASCII characters."""
+    response = client.post(EVENTS, content=f"{PAUSE}}}", headers={b"idempotency-key": key.encode()})
+    assert error_info(assert_error_shape(response, 400, INVALID_ARGUMENT))["reason"] == "INVALID_FIELD"
+
+
+def test_an_update_without_a_change_is_refused(client: httpx.Client) -> None:
+    """Neither `acknowledged` nor `reason`, for an event that exists."""
+    event = client.post(EVENTS, json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_update"}).json()
+    path = f"{EVENTS}/{event['sync_event_id']}"
+    for body in ("{}", None, '{"acknowledged": null}'):
+        refused = assert_error_shape(client.put(path, content=body), 400, INVALID_ARGUMENT)
+        assert error_info(refused)["reason"] == "INVALID_FIELD"
+
+
+def test_a_deleted_event_is_not_found_by_an_update(client: httpx.Client) -> None:
+    """Deleting again gives the first answer, updating gives 404."""
+    event = client.post(EVENTS, json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_deleted"}).json()
+    path = f"{EVENTS}/{event['sync_event_id']}"
+    assert client.delete(path).content == client.delete(path).content
+    refused = assert_error_shape(client.put(path, json={"reason": "back"}), 404, NOT_FOUND)
+    assert error_info(refused)["reason"] == "EVENT_NOT_FOUND"
+
+
+def assert_error_shape(response: httpx.Response, status: int, code: int) -> Mapping[str, Any]:
+    """Checks what every error has in common, and returns its body."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    body: Mapping[str, Any] = response.json()
+    assert body.keys() == {"code", "message", "details"}
+    assert body["code"] == code
+    assert body["message"]
+    return body
+
+
+def error_info(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    (info,) = [detail for detail in body["details"] if detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"]
+    assert info["domain"] == "mentorstatus"
+    return info  # type: ignore[no-any-return]

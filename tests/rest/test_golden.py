@@ -1,0 +1,149 @@
+"""The contract's five examples, byte for byte: keys, their order and types, values and spacing; ids and times aside."""
+
+import json
+import re
+
+import httpx
+
+BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+MENTOR = "mntr_01HX4V2K8P"
+
+# Word for word from the contract. Envoy prints JSON without spaces.
+LIST_EXAMPLE = """
+{
+  "data": [
+    {
+      "sync_event_id": "evt_XP2KL9RQ",
+      "mentor_id": "mntr_01HX4V2K8P",
+      "event_type": "PauseMentorEvent",
+      "resulting_status": "paused",
+      "server_timestamp": "2026-03-26T09:15:00Z",
+      "acknowledged": false
+    }
+  ],
+  "pagination": {
+    "page": 1,
+    "limit": 20,
+    "total": 3
+  }
+}
+"""
+SNAPSHOT_EXAMPLE = """
+{
+  "mentor_id": "mntr_01HX4V2K8P",
+  "status": "active",
+  "is_eligible_for_assignment": true,
+  "last_updated": "2026-03-26T09:20:00Z",
+  "pending_events": []
+}
+"""
+SUBMIT_EXAMPLE_REQUEST = """
+{
+  "event_type": "PauseMentorEvent",
+  "mentor_id": "mntr_01HX4V2K8P",
+  "reason": "Taking a short break",
+  "client_timestamp": "2026-03-26T09:14:55Z"
+}
+"""
+SUBMIT_EXAMPLE = """
+{
+  "sync_event_id": "evt_XP2KL9RQ",
+  "mentor_id": "mntr_01HX4V2K8P",
+  "event_type": "PauseMentorEvent",
+  "accepted": true,
+  "resulting_status": "paused",
+  "server_timestamp": "2026-03-26T09:15:00Z",
+  "created_at": "2026-03-26T09:15:00Z"
+}
+"""
+UPDATE_EXAMPLE_REQUEST = """
+{
+  "acknowledged": true,
+  "reason": "Corrected: extended personal leave"
+}
+"""
+UPDATE_EXAMPLE = """
+{
+  "sync_event_id": "evt_XP2KL9RQ",
+  "acknowledged": true,
+  "reason": "Corrected: extended personal leave",
+  "updated_at": "2026-03-26T11:00:00Z"
+}
+"""
+DELETE_EXAMPLE = """
+{
+  "sync_event_id": "evt_XP2KL9RQ",
+  "deleted": true,
+  "deleted_at": "2026-03-26T11:05:00Z"
+}
+"""
+
+
+def test_the_five_examples_come_back_as_the_contract_shows_them(client: httpx.Client) -> None:
+    """Each example's request gets the example's response."""
+    submitted = client.post(f"{BASE}/events", content=SUBMIT_EXAMPLE_REQUEST)
+    assert_example(submitted, SUBMIT_EXAMPLE)
+    event = f"{BASE}/events/{submitted.json()['sync_event_id']}"
+
+    # The example's list shows one of its three events.
+    assert_example(client.get(BASE), LIST_EXAMPLE.replace('"total": 3', '"total": 1'))
+
+    assert_example(client.put(event, content=UPDATE_EXAMPLE_REQUEST), UPDATE_EXAMPLE)
+    assert_example(client.delete(event), DELETE_EXAMPLE)
+
+    resumed = client.post(f"{BASE}/events", json={"event_type": "ResumeMentorEvent", "mentor_id": MENTOR}).json()
+    client.put(f"{BASE}/events/{resumed['sync_event_id']}", json={"acknowledged": True})
+    assert_example(client.get(f"{BASE}/{MENTOR}"), SNAPSHOT_EXAMPLE)
+
+
+def test_a_snapshot_shows_pending_events_in_the_shape_of_the_list(client: httpx.Client) -> None:
+    """The items of `pending_events` are those of `data`, byte for byte."""
+    client.post(f"{BASE}/events", json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_pending"})
+    snapshot = client.get(f"{BASE}/mntr_pending").content
+    items = re.search(rb'"data":(\[.*\]),"pagination"', client.get(f"{BASE}?mentor_id=mntr_pending").content)
+    assert items
+    assert snapshot.endswith(b'"pending_events":' + items[1] + b"}")
+
+
+def test_nothing_is_left_out_for_being_empty(client: httpx.Client) -> None:
+    """`[]`, `0`, `false` and `""` are printed."""
+    empty = client.get(f"{BASE}?mentor_id=mntr_nobody")
+    assert empty.content == b'{"data":[],"pagination":{"page":1,"limit":20,"total":0}}'
+    event = client.post(f"{BASE}/events", json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_empty"}).json()
+    updated = client.put(f"{BASE}/events/{event['sync_event_id']}", json={"acknowledged": False})
+    assert masked(updated.content) == b'{"sync_event_id":"evt_","acknowledged":false,"reason":"","updated_at":"T"}'
+    stale = {"event_type": "PauseMentorEvent", "mentor_id": "mntr_empty", "client_timestamp": "1970-01-01T00:00:00Z"}
+    assert b'"accepted":false' in client.post(f"{BASE}/events", json=stale).content
+
+
+def test_the_largest_page_comes_whole(client: httpx.Client) -> None:
+    """100 events, with ids as long as they may be, pass the gateway's buffers."""
+    mentor = "mntr_" + "x" * 40
+    for second in range(101):
+        stamp = f"2025-01-01T00:{second // 60:02}:{second % 60:02}Z"
+        body = {"event_type": "PauseMentorEvent", "mentor_id": mentor, "client_timestamp": stamp}
+        assert client.post(f"{BASE}/events", json=body).json()["accepted"]
+    page = client.get(f"{BASE}?limit=1000&mentor_id={mentor}").json()
+    assert len(page["data"]) == 100
+    assert page["pagination"] == {"page": 1, "limit": 100, "total": 101}
+    assert len(client.get(f"{BASE}/{mentor}").json()["pending_events"]) == 100
+
+
+def test_text_comes_back_as_it_was_sent(client: httpx.Client) -> None:
+    """Quotes, line feeds, tabs and characters beyond the BMP survive JSON, protobuf and the database."""
+    reason = 'Zoë said "später"\n\t\\ 🙂 \u2028 </script>'
+    event = client.post(f"{BASE}/events", json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_text"}).json()
+    updated = client.put(f"{BASE}/events/{event['sync_event_id']}", json={"reason": reason})
+    assert updated.json()["reason"] == reason
+
+
+def assert_example(response: httpx.Response, example: str) -> None:
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert masked(response.content) == masked(json.dumps(json.loads(example), separators=(",", ":")).encode())
+
+
+def masked(body: bytes) -> bytes:
+    """A body with its event ids and times replaced, where they have the contract's form."""
+    body = re.sub(rb'"evt_[0-9A-Z]{8}"', b'"evt_"', body)
+    return re.sub(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"', b'"T"', body)

@@ -1,0 +1,88 @@
+"""What the transcoder understands beyond the contract: documented, not fought. A change here changes the README."""
+
+import httpx
+import pytest
+
+BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+EVENTS = f"{BASE}/events"
+PAUSE = {"event_type": "PauseMentorEvent"}
+
+SUBMITS = {
+    "an unknown field is ignored": '"event_type": "PauseMentorEvent", "mood": "tired"',
+    "an unknown object is ignored": '"event_type": "PauseMentorEvent", "device": {"os": ["x", 1, null]}',
+    "null counts as absent": '"event_type": "PauseMentorEvent", "reason": null, "client_timestamp": null',
+    "an enum by its number": '"event_type": 1',
+    "camelCase names": '"eventType": "PauseMentorEvent", "clientTimestamp": "2026-03-26T09:14:55Z"',
+    "an offset": '"event_type": "PauseMentorEvent", "client_timestamp": "2026-03-26T14:44:55+05:30"',
+    "nine fraction digits": '"event_type": "PauseMentorEvent", "client_timestamp": "2026-03-26T09:14:55.123456789Z"',
+    "a phone that believes in 1970": '"event_type": "PauseMentorEvent", "client_timestamp": "1970-01-01T00:00:00Z"',
+    "the year 1": '"event_type": "PauseMentorEvent", "client_timestamp": "0001-01-01T00:00:00Z"',
+    "the year 9999": '"event_type": "PauseMentorEvent", "client_timestamp": "9999-12-31T23:59:59Z"',
+    "500 characters": f'"event_type": "PauseMentorEvent", "reason": "{"é" * 500}"',
+    "500 characters beyond the BMP": f'"event_type": "PauseMentorEvent", "reason": "{"🙂" * 500}"',
+    "line feed and tab": '"event_type": "PauseMentorEvent", "reason": "a\\n\\tb"',
+}
+
+
+@pytest.mark.parametrize("name", SUBMITS)
+def test_a_submit_is_understood(client: httpx.Client, name: str) -> None:
+    """Accepted as a first event of its mentor."""
+    mentor = f"mntr_{list(SUBMITS).index(name)}"
+    response = client.post(EVENTS, content=f'{{"mentor_id": "{mentor}", {SUBMITS[name]}}}')
+    assert response.status_code == 200, response.text
+    assert response.json()["event_type"] == "PauseMentorEvent"
+    assert response.json()["accepted"] is True
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", None])
+def test_the_content_type_is_not_looked_at(client: httpx.Client, content_type: str | None) -> None:
+    """JSON is read whatever the request calls it."""
+    headers = {} if content_type is None else {"content-type": content_type}
+    response = client.post(EVENTS, content='{"mentor_id":"mntr_type","event_type":"PauseMentorEvent"}', headers=headers)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("text", ['"true"', "true"])
+def test_a_boolean_may_be_a_string(client: httpx.Client, text: str) -> None:
+    """`"true"` is true."""
+    event = client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_boolean"}).json()["sync_event_id"]
+    updated = client.put(f"{EVENTS}/{event}", content=f'{{"acknowledged": {text}}}')
+    assert updated.json()["acknowledged"] is True
+
+
+def test_the_id_may_stand_in_the_body_again(client: httpx.Client) -> None:
+    """The path's id in the body of an update is no conflict."""
+    event = client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_again"}).json()["sync_event_id"]
+    updated = client.put(f"{EVENTS}/{event}", json={"sync_event_id": event, "acknowledged": True})
+    assert updated.json()["acknowledged"] is True
+
+
+def test_a_query_may_be_escaped_and_camel_cased(client: httpx.Client) -> None:
+    """Escapes in names and values are undone; `mentorId` is `mentor_id`."""
+    client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_query"})
+    for query in ("mentor%5Fid=mntr%5Fquery", "mentorId=mntr_query", "mentor_id=mntr_query&limit=20&page=1"):
+        assert client.get(f"{BASE}?{query}").json()["pagination"]["total"] == 1
+
+
+def test_escaped_characters_of_an_id_are_the_characters(client: httpx.Client) -> None:
+    """`mntr%5Fescaped` is `mntr_escaped`."""
+    client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_escaped"})
+    assert client.get(f"{BASE}/mntr%5Fescaped").json()["mentor_id"] == "mntr_escaped"
+
+
+def test_dots_in_a_path_are_resolved(client: httpx.Client) -> None:
+    """`…/events/../mntr_1` is `…/mntr_1`."""
+    client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_dots"})
+    request = client.build_request("GET", "/")
+    request.url = request.url.copy_with(raw_path=f"{EVENTS}/%2e%2e/mntr_dots".encode())
+    assert client.send(request).json()["mentor_id"] == "mntr_dots"
+
+
+def test_a_body_without_a_place_is_read_as_a_query(client: httpx.Client) -> None:
+    """The body of a GET or DELETE gives further fields; one that contradicts the path or the query is refused."""
+    client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_body"})
+    page = client.request("GET", f"{BASE}?mentor_id=mntr_body", json={"limit": 5}).json()
+    assert page["pagination"] == {"page": 1, "limit": 5, "total": 1}
+    refused = client.request("GET", f"{BASE}/mntr_body", json={"mentor_id": "mntr_other"})
+    assert refused.status_code == 400
+    assert refused.json()["code"] == 3

@@ -1,0 +1,152 @@
+"""HTTP around the calls: protocols, request ids, malformed requests, and what the REST listener keeps out."""
+
+import re
+import socket
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import grpc
+import httpx
+import pytest
+from mentorsync_gateway.config import Address
+
+BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+HTTP2_DATA, HTTP2_HEADERS, HTTP2_SETTINGS = 0, 1, 4
+HTTP2_END_STREAM, HTTP2_END_HEADERS = 1, 4
+
+RawExchange = Callable[[bytes], httpx.Response]
+
+PATHS_OF_ANSWERS = [BASE, f"{BASE}/mntr_nobody", f"{BASE}?page=x", f"{BASE}/events", "/nowhere", "/healthz"]
+
+
+def test_healthz_says_that_the_service_is_healthy(client: httpx.Client) -> None:
+    """200, with whatever query."""
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/healthz?verbose").status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS_OF_ANSWERS)
+def test_every_answer_has_a_request_id(client: httpx.Client, path: str) -> None:
+    """A new one each time, from the server's answers as from the gateway's own."""
+    first, second = (client.get(path).headers["x-request-id"] for _ in range(2))
+    assert UUID.fullmatch(first)
+    assert first != second
+
+
+@pytest.mark.parametrize("path", PATHS_OF_ANSWERS)
+def test_a_callers_request_id_is_kept(client: httpx.Client, path: str) -> None:
+    """The caller finds its own id in the answer, unchanged, even where it looks like Envoy's."""
+    for request_id in ("phone-7", "11111111-2222-4333-8444-555555555555"):
+        assert client.get(path, headers={"x-request-id": request_id}).headers["x-request-id"] == request_id
+
+
+MALFORMED = {
+    "no HTTP": b"HELLO\r\n\r\n",
+    "no host": f"GET {BASE} HTTP/1.1\r\n\r\n".encode(),
+    "a path of raw bytes": f"GET {BASE}/mntr_".encode() + b"\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a path of raw UTF-8": f"GET {BASE}/mntr_ö HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
+    "a fragment": f"GET {BASE}#top HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
+    "an unknown method": f"SYNC {BASE} HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
+    "a negative length": f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".encode(),
+    "two lengths": f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\ncontent-length: 1\r\n\r\n".encode(),
+    "a length and chunks": (
+        f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    ).encode(),
+    "a broken chunk": (
+        f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nsize\r\n\r\n"
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_request_is_answered_in_the_error_shape(raw_exchange: RawExchange, request_bytes: bytes) -> None:
+    """400, with a request id although the request never got far enough to be given one."""
+    response = raw_exchange(request_bytes)
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/json"
+    assert UUID.fullmatch(response.headers["x-request-id"])
+    body = response.json()
+    assert body == {"code": 3, "message": body["message"], "details": []}
+    assert body["message"]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", 404, 5),
+        (b"CONNECT x:443 HTTP/1.1\r\nhost: x:443\r\n\r\n", 404, 5),
+        (f"GET {BASE} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n".encode(), 403, 7),
+    ],
+    ids=["asterisk", "CONNECT", "WebSocket"],
+)
+def test_an_unusual_request_is_answered_in_the_error_shape(
+    raw_exchange: RawExchange, request_bytes: bytes, status: int, code: int
+) -> None:
+    """Nothing is proxied anywhere or upgraded."""
+    response = raw_exchange(request_bytes)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.json()["message"]
+    assert response.headers["x-request-id"]
+
+
+def test_http_1_0_is_understood(raw_exchange: RawExchange) -> None:
+    """Simple health checkers speak it, and send no host."""
+    assert raw_exchange(b"GET /healthz HTTP/1.0\r\n\r\n").status_code == 200
+    assert raw_exchange(f"GET {BASE} HTTP/1.0\r\n\r\n".encode()).status_code == 200
+
+
+def test_http_2_in_cleartext_is_understood(rest: Address) -> None:
+    """With prior knowledge, on the same port; the answer is the same."""
+    request_headers = b"\x82\x86" + hpack_literal(4, f"{BASE}?limit=1") + hpack_literal(1, "x")  # RFC 7541, appendix A
+    with socket.create_connection(rest, timeout=20) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(HTTP2_SETTINGS, 0, 0, b""))
+        connection.sendall(http2_frame(HTTP2_HEADERS, HTTP2_END_STREAM | HTTP2_END_HEADERS, 1, request_headers))
+        with connection.makefile("rb") as stream:
+            frames = dict(http2_frames_until_data(stream))
+    assert frames[HTTP2_HEADERS].startswith(b"\x88")  # :status 200
+    assert frames[HTTP2_DATA].startswith(b'{"data":[')
+
+
+@pytest.mark.parametrize("method", ["ListSyncEvents", "SubmitEvent", "Nothing"])
+def test_raw_grpc_is_not_served_on_the_rest_listener(rest: Address, method: str) -> None:
+    """UNIMPLEMENTED to a gRPC caller, whatever the method."""
+    assert_unreachable(rest, f"/mentorstatus.v1.MentorStatusSync/{method}")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        f"{BASE}/events",
+    ],
+)
+def test_internal_grpc_services_are_not_served_on_the_rest_listener(rest: Address, path: str) -> None:
+    """Health and reflection are for inside, and gRPC is not let through on the contract's paths either."""
+    assert_unreachable(rest, path)
+
+
+def assert_unreachable(rest: Address, path: str) -> None:
+    with grpc.insecure_channel(f"{rest[0]}:{rest[1]}") as channel, pytest.raises(grpc.RpcError) as refused:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+        call(b"", timeout=20)
+    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert refused.value.details() == "no such path"
+
+
+def hpack_literal(name_index: int, value: str) -> bytes:
+    return bytes([name_index, len(value)]) + value.encode()
+
+
+def http2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def http2_frames_until_data(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    kind = HTTP2_SETTINGS
+    while kind != HTTP2_DATA:
+        length, kind = int.from_bytes(stream.read(3), "big"), stream.read(1)[0]
+        stream.read(5)  # flags and stream
+        yield kind, stream.read(length)
