@@ -47,6 +47,7 @@ class LineWriter:
             self._closed.wait(FLUSH_SECONDS)  # lets lines gather
             self._waiting.clear()
             self._flush()
+        self._flush()  # what came in during the last flush
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []

@@ -95,7 +95,7 @@ class Ledger:
             event_effective_time,
         )
         accepted = isinstance(decision, Accepted)
-        sync_event_id = self._new_event_id()
+        sync_event_id = self._unknown_event_id()
         revision = self._next_revision()
         event = SyncEvent(
             sequence=revision,
@@ -154,6 +154,11 @@ class Ledger:
         (self.new_events if is_new else self.changed_events)[after.sync_event_id] = after
         self._remember(after)
         return after
+
+    def _unknown_event_id(self) -> str:
+        while (sync_event_id := self._new_event_id()) in self._events:
+            continue  # a second event under the id would replace the first
+        return sync_event_id
 
     def _next_revision(self) -> int:
         self.head = self.head._replace(last_revision=self.head.last_revision + 1, last_server_timestamp=self.now)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from peewee import EXCLUDED, SQL, SqliteDatabase
+from peewee import EXCLUDED, SQL, PeeweeException, SqliteDatabase
 
 from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.operations import Operation
@@ -30,6 +30,7 @@ from mentorsync.storage.writer import Batch
 
 BUSY_SECONDS = 5  # how long a write waits for a purge to end its small batch
 EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
+FAILURES = (sqlite3.Error, PeeweeException)  # the second is how Peewee tells that it could not connect
 PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": "full",
@@ -77,7 +78,7 @@ class SqliteEngine:
 
         The lock lies on a file of its own: closing any descriptor of the database file would drop SQLite's own locks.
         """
-        with self.path.with_name(self.path.name + ".lock").open("w") as lock_file:
+        with self._open_lock_file() as lock_file:
             try:
                 fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -86,6 +87,13 @@ class SqliteEngine:
                     "SQLite serves one process: stop the other one, or use another file"
                 ) from error
             yield
+
+    def _open_lock_file(self) -> TextIO:
+        path = self.path.with_name(self.path.name + ".lock")
+        try:
+            return path.open("w")
+        except OSError as error:
+            raise StorageSetupError(f"the lock file {path} cannot be opened: {error.strerror}") from error
 
     @contextmanager
     def write_transaction(self) -> Iterator[None]:
@@ -109,7 +117,7 @@ class SqliteEngine:
     def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         try:
             return list(self.database.connection().execute(sql, parameters))
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise StorageUnavailableError(str(error)) from error
 
 
@@ -143,7 +151,7 @@ class SqliteStore:
                 return self._transact(operations)
             except sqlite3.IntegrityError as error:
                 taken = error
-            except sqlite3.Error as error:
+            except FAILURES as error:
                 raise StorageUnavailableError(str(error)) from error
         raise taken
 

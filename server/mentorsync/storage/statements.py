@@ -6,7 +6,7 @@ Building SQL costs many times what running it does (a page of 20: 830 against 56
 from collections.abc import Callable
 from typing import Any
 
-from peewee import JOIN, SQL, Database
+from peewee import JOIN, SQL, Case, Database
 
 from mentorsync.storage.models import PENDING, EventModel, LogModel, MentorModel
 
@@ -48,9 +48,15 @@ class ReadStatements:
     def __init__(self, database: Database) -> None:
         parameter = SQL(database.param)
 
-        def pending(*conditions: Any) -> Any:
+        def pending(limit: Any, *conditions: Any) -> Any:
             query = EventModel.select(EventModel.sequence, *PUBLISHED_FIELDS).where(PENDING, *conditions)
-            return query.order_by(EventModel.sequence).limit(parameter)
+            return query.order_by(EventModel.sequence).limit(limit)
+
+        def page_below(total: Any, *conditions: Any) -> Any:
+            # A page past the end has the limit 0 and reads not a single event. (As a condition, SQLite would check it
+            # on every event.)
+            limit = Case(None, [(parameter < total, parameter)], SQL("0"))
+            return pending(limit, *conditions).offset(parameter).alias("page")
 
         def joined(model: Any, head: tuple[Any, ...], events: Any) -> Any:
             columns = [getattr(events.c, field.column_name) for field in PUBLISHED_FIELDS]
@@ -60,20 +66,17 @@ class ReadStatements:
         this_mentor = MentorModel.mentor_id == parameter
         of_this_mentor = EventModel.mentor_id == parameter
 
-        # The offset is held against the total first, so that a page past the end reads not a single event.
-        total: Any = LogModel.select(LogModel.pending_total)
-        page = pending(parameter < total).offset(parameter).alias("page")
+        page = page_below(LogModel.select(LogModel.pending_total))
         # Parameters: offset, limit, offset.
         self.page = compiled(joined(LogModel, (LogModel.pending_total,), page), database)
 
-        total = MentorModel.select(MentorModel.pending_total).where(this_mentor)
-        page = pending(of_this_mentor, parameter < total).offset(parameter).alias("page")
+        page = page_below(MentorModel.select(MentorModel.pending_total).where(this_mentor), of_this_mentor)
         query = joined(MentorModel, (MentorModel.pending_total,), page).where(this_mentor)
         # Parameters: mentor_id, offset, mentor_id, limit, offset, mentor_id.
         self.mentor_page = compiled(query, database)
 
         head = (MentorModel.status, MentorModel.last_updated)
-        query = joined(MentorModel, head, pending(of_this_mentor).alias("pending")).where(this_mentor)
+        query = joined(MentorModel, head, pending(parameter, of_this_mentor).alias("pending")).where(this_mentor)
         # Parameters: mentor_id, limit, mentor_id.
         self.snapshot = compiled(query, database)
 

@@ -115,8 +115,14 @@ class Writer:
         try:
             return self._queue.get(timeout=IDLE_SECONDS)
         except Empty:
-            store.tidy()
+            self._tidy(store)
             return self._queue.get()
+
+    def _tidy(self, store: Store) -> None:
+        try:
+            store.tidy()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the writer lives on, and tidies up another time
+            logger.warning("tidying up failed: %s", error)
 
     def _write_batch(self, store: Store, batch: list[_Write]) -> None:
         wanted = [write for write in batch if not write.outcome.done()]

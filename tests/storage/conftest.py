@@ -1,0 +1,76 @@
+"""Every test here runs on every engine, unless its file says why not."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from mentorsync.storage.engine import Engine
+from mentorsync.storage.migrator import migrate
+from mentorsync.storage.sqlite import SqliteEngine
+
+from tests.storage.opened import Clock, EventIds, OpenedStorage, OpenEngine
+
+# An engine joins the suite with its name here and a fixture `open_<name>` that gives an OpenEngine.
+ENGINES = ["sqlite"]
+
+
+@pytest.fixture
+def open_sqlite(tmp_path: Path) -> OpenEngine:
+    return lambda clock, new_event_id: SqliteEngine(tmp_path / "mentorsync.db", clock, new_event_id)
+
+
+@pytest.fixture(params=ENGINES)
+def open_engine(request: pytest.FixtureRequest) -> OpenEngine:
+    opener: OpenEngine = request.getfixturevalue(f"open_{request.param}")
+    return opener
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def event_ids() -> EventIds:
+    return EventIds()
+
+
+@pytest.fixture
+def empty_engine(open_engine: OpenEngine, clock: Clock, event_ids: EventIds) -> Iterator[Engine]:
+    """An engine on a database without a schema."""
+    engine = open_engine(clock, event_ids)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def engine(empty_engine: Engine) -> Engine:
+    """An engine on a database with this version's schema."""
+    migrate(empty_engine)
+    return empty_engine
+
+
+@pytest.fixture
+def opened(
+    open_engine: OpenEngine, clock: Clock, event_ids: EventIds
+) -> Callable[[], AbstractAsyncContextManager[OpenedStorage]]:
+    """Opens the test's database with writer and reader, each time anew."""
+
+    @asynccontextmanager
+    async def opened_storage() -> AsyncIterator[OpenedStorage]:
+        engine = open_engine(clock, event_ids)
+        migrate(engine)
+        storage = OpenedStorage(engine, clock, event_ids)
+        try:
+            yield storage
+        finally:
+            await storage.close()
+
+    return opened_storage
+
+
+@pytest.fixture
+async def storage(opened: Callable[[], AbstractAsyncContextManager[OpenedStorage]]) -> AsyncIterator[OpenedStorage]:
+    async with opened() as storage:
+        yield storage

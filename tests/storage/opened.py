@@ -1,0 +1,133 @@
+"""A database of one engine, opened as the service opens it."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from mentorsync.domain.ledger import draw_event_id
+from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
+from mentorsync.domain.records import SyncEvent
+from mentorsync.domain.status import EventType
+from mentorsync.storage.engine import Engine
+from mentorsync.storage.writer import Batch, Store, Writer
+
+START = 1_774_516_500_000_000  # 2026-03-26T09:15:00Z, in microseconds
+MENTOR_ID = "mntr_01HX4V2K8P"
+WAIT_SECONDS = 10
+
+
+class OpenEngine(Protocol):
+    """Opens the test's database, which is empty at first, and the same at every call."""
+
+    def __call__(self, clock: Callable[[], int], new_event_id: Callable[[], str]) -> Engine: ...
+
+
+class Clock:
+    """A clock that moves only when told to. `seconds` count from START."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> int:
+        return START + int(self.seconds * 1_000_000)
+
+
+class EventIds:
+    """Hands out the ids in `planned` first, then random ones."""
+
+    def __init__(self) -> None:
+        self.planned: list[str] = []
+
+    def __call__(self) -> str:
+        return self.planned.pop(0) if self.planned else draw_event_id()
+
+
+class Gate:
+    """Holds transactions up, so that what is queued behind the first makes one batch."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+        self._entered = threading.Event()
+
+    def close(self) -> None:
+        self._entered.clear()
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def entered(self) -> None:
+        """Waits until a transaction stands before the closed gate."""
+        assert await asyncio.to_thread(self._entered.wait, WAIT_SECONDS)
+
+    def pass_through(self) -> None:
+        self._entered.set()
+        assert self._open.wait(WAIT_SECONDS)
+
+
+class GatedStore:
+    def __init__(self, store: Store, gate: Gate) -> None:
+        self._store = store
+        self._gate = gate
+        self.tidy = store.tidy
+        self.close = store.close
+
+    def transact(self, operations: Sequence[Operation]) -> Batch:
+        self._gate.pass_through()
+        return self._store.transact(operations)
+
+
+class OpenedStorage:
+    """An engine with its writer and reader. `batches` are the sizes of the batches so far."""
+
+    def __init__(self, engine: Engine, clock: Clock, event_ids: EventIds) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.event_ids = event_ids
+        self.gate = Gate()
+        self.batches: list[int] = []
+        self.writer = Writer(lambda: GatedStore(engine.open_store(), self.gate), self.batches.append)
+        self.reader = engine.open_reader()
+
+    async def close(self) -> None:
+        self.gate.open()
+        await self.writer.close()
+        self.engine.close()
+
+    async def update(
+        self, event: SyncEvent, *, acknowledged: bool | None = None, reason: str | None = None
+    ) -> SyncEvent:
+        return await self.writer.write(UpdateOperation(event.sync_event_id, acknowledged, reason))
+
+    async def delete(self, event: SyncEvent) -> SyncEvent:
+        return await self.writer.write(DeleteOperation(event.sync_event_id))
+
+    async def submit(
+        self,
+        event_type: EventType = EventType.PAUSE,
+        *,
+        mentor_id: str = MENTOR_ID,
+        reason: str = "",
+        client_timestamp: int | None = None,
+        key: str | None = None,
+    ) -> SyncEvent:
+        return await self.writer.write(SubmitOperation(mentor_id, event_type, reason, client_timestamp, key))
+
+    async def submit_many(self, count: int, mentor_id: str = MENTOR_ID) -> list[SyncEvent]:
+        """Submits events at once and returns them in the order of their sequence."""
+        events = await asyncio.gather(*(self.submit(mentor_id=mentor_id) for _ in range(count)))
+        return sorted(events)
+
+    async def pending_ids(self, mentor_id: str | None = None) -> list[str]:
+        """The ids of all pending events as pages give them, whose totals must be exact."""
+        ids: list[str] = []
+        page = 1
+        while True:
+            result = await self.reader.page(page, 100, mentor_id)
+            ids += [event.sync_event_id for event in result.events]
+            if not result.events:
+                assert result.total == len(ids)
+                return ids
+            page += 1

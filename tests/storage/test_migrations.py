@@ -1,0 +1,106 @@
+"""The schema: brought up to date once, all or nothing, and never touched by the wrong version."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mentorsync.storage import migrator
+from mentorsync.storage.engine import Engine
+from mentorsync.storage.errors import StorageSetupError
+from mentorsync.storage.migrator import check_current, migrate
+
+from tests.storage.opened import Clock, EventIds, OpenEngine
+
+INITIAL = "0001_initial"
+NEWER = """
+def up(migrator, db):
+    db.execute_sql("CREATE TABLE newer (id INTEGER)")
+"""
+FAILING = """
+def up(migrator, db):
+    db.execute_sql("CREATE TABLE half (id INTEGER)")
+    db.execute_sql("INSERT INTO half VALUES (1)")
+    raise RuntimeError("half-way")
+"""
+
+
+@pytest.fixture
+def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Adds a migration to this version's."""
+    directory = tmp_path / "migrations"
+    shutil.copytree(migrator.MIGRATIONS, directory)
+    monkeypatch.setattr(migrator, "MIGRATIONS", directory)
+
+    def add(name: str, text: str) -> None:
+        (directory / f"{name}.py").write_text(text)
+
+    return add
+
+
+def contents(engine: Engine) -> dict[str, list[Any]]:
+    """Every table with its rows."""
+    database = engine.database
+    return {table: database.execute_sql(f"SELECT * FROM {table}").fetchall() for table in database.get_tables()}  # noqa: S608 - the database's own names
+
+
+def test_a_migration_is_applied_once(empty_engine: Engine) -> None:
+    """The second time there is nothing to do."""
+    assert migrate(empty_engine) == [INITIAL]
+    before = contents(empty_engine)
+    assert migrate(empty_engine) == []
+    assert contents(empty_engine) == before
+    check_current(empty_engine)
+
+
+def test_a_database_without_the_schema_is_not_served(empty_engine: Engine) -> None:
+    """The message says what to run."""
+    with pytest.raises(StorageSetupError, match=r"lacks 0001_initial: run `mentorsync migrate` first"):
+        check_current(empty_engine)
+    assert empty_engine.database.get_tables() == []
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(
+    engine: Engine, add_migration: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither migrate nor serve touches it."""
+    this_version = migrator.MIGRATIONS.with_name("this_version")
+    shutil.copytree(migrator.MIGRATIONS, this_version)
+    add_migration("0002_newer", NEWER)
+    assert migrate(engine) == ["0002_newer"]
+    before = contents(engine)
+    monkeypatch.setattr(migrator, "MIGRATIONS", this_version)
+    for refused in (migrate, check_current):
+        with pytest.raises(StorageSetupError, match=r"newer version of mentorsync \(0002_newer\): nothing was changed"):
+            refused(engine)
+    assert contents(engine) == before
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing(
+    empty_engine: Engine, add_migration: Callable[[str, str], None]
+) -> None:
+    """Also the migrations before it are rolled back, and mended it can be applied."""
+    add_migration("0002_failing", FAILING)
+    with pytest.raises(RuntimeError, match="half-way"):
+        migrate(empty_engine)
+    assert empty_engine.database.get_tables() == []
+    add_migration("0002_failing", NEWER)
+    assert migrate(empty_engine) == [INITIAL, "0002_failing"]
+
+
+async def test_two_migrations_at_once_apply_everything_once(
+    open_engine: OpenEngine, clock: Clock, event_ids: EventIds
+) -> None:
+    """One waits for the other and then finds nothing to do."""
+
+    def migrate_and_close() -> list[str]:
+        engine = open_engine(clock, event_ids)
+        try:
+            return migrate(engine)
+        finally:
+            engine.close()
+
+    applied = await asyncio.gather(*(asyncio.to_thread(migrate_and_close) for _ in range(4)))
+    assert sorted(applied) == [[], [], [], [INITIAL]]

@@ -1,0 +1,121 @@
+"""Pages and snapshots."""
+
+import asyncio
+
+import pytest
+from mentorsync.domain.errors import MentorNotFoundError
+from mentorsync.domain.status import EventType, MentorStatus
+from mentorsync.storage import reader
+from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
+
+from tests.storage.opened import MENTOR_ID, START, OpenedStorage
+
+PAUSE, RESUME, DEACTIVATE, ACTIVATE = EventType
+
+
+async def test_an_empty_log_has_an_empty_page(storage: OpenedStorage) -> None:
+    """Nothing pending: no events, total 0."""
+    assert await storage.reader.page(1, 20, None) == Page([], 0)
+
+
+async def test_an_unknown_mentor_has_an_empty_page_and_no_snapshot(storage: OpenedStorage) -> None:
+    """The filter finds nothing; the snapshot is an error."""
+    await storage.submit()
+    assert await storage.reader.page(1, 20, "mntr_unknown") == Page([], 0)
+    with pytest.raises(MentorNotFoundError):
+        await storage.reader.snapshot("mntr_unknown")
+
+
+async def test_a_pending_event_is_published_whole(storage: OpenedStorage) -> None:
+    """Lists and snapshots show the same item."""
+    event = await storage.submit()
+    item = PublishedEvent(event.sync_event_id, MENTOR_ID, PAUSE, MentorStatus.PAUSED, START, acknowledged=False)
+    assert await storage.reader.page(1, 20, None) == Page([item], 1)
+    assert await storage.reader.page(1, 20, MENTOR_ID) == Page([item], 1)
+    assert await storage.reader.snapshot(MENTOR_ID) == Snapshot(MENTOR_ID, MentorStatus.PAUSED, START, [item])
+
+
+async def test_pages_are_oldest_first_and_disjoint(storage: OpenedStorage) -> None:
+    """Pages together give every pending event once, in the order of the log; the last one may be short."""
+    events = await storage.submit_many(7)
+    pages = [await storage.reader.page(page, 3, None) for page in (1, 2, 3)]
+    assert [len(page.events) for page in pages] == [3, 3, 1]
+    assert [event.sync_event_id for page in pages for event in page.events] == [e.sync_event_id for e in events]
+    assert {page.total for page in pages} == {7}
+
+
+@pytest.mark.parametrize("mentor_id", [None, MENTOR_ID])
+@pytest.mark.parametrize("page", [2, 4, 100, 2**31 - 1])
+async def test_a_page_past_the_end_is_empty_with_the_true_total(
+    storage: OpenedStorage, page: int, mentor_id: str | None
+) -> None:
+    """However far past, also just past a full last page."""
+    await storage.submit_many(100)
+    assert await storage.reader.page(page, 100, mentor_id) == Page([], 100)
+
+
+async def test_only_pending_events_are_listed(storage: OpenedStorage) -> None:
+    """Losing, acknowledged and deleted events are not; un-acknowledged ones are again, in their old place."""
+    first, second, third = await storage.submit_many(3)
+    await storage.submit(RESUME, client_timestamp=0)
+    await storage.update(first, acknowledged=True)
+    await storage.delete(second)
+    assert await storage.pending_ids() == [third.sync_event_id]
+    assert await storage.pending_ids(MENTOR_ID) == [third.sync_event_id]
+    await storage.update(first, acknowledged=False)
+    assert await storage.pending_ids() == [first.sync_event_id, third.sync_event_id]
+    snapshot = await storage.reader.snapshot(MENTOR_ID)
+    assert [event.sync_event_id for event in snapshot.pending_events] == [first.sync_event_id, third.sync_event_id]
+
+
+async def test_a_mentors_page_counts_the_mentors_events(storage: OpenedStorage) -> None:
+    """The filter's total is the mentor's own."""
+    await storage.submit_many(3, "mntr_one")
+    (event,) = await storage.submit_many(1, "mntr_two")
+    page = await storage.reader.page(1, 20, "mntr_two")
+    assert ([item.sync_event_id for item in page.events], page.total) == ([event.sync_event_id], 1)
+
+
+async def test_a_snapshot_holds_the_oldest_100(storage: OpenedStorage) -> None:
+    """More pending events than that are left to the list."""
+    events = await storage.submit_many(101)
+    snapshot = await storage.reader.snapshot(MENTOR_ID)
+    assert [event.sync_event_id for event in snapshot.pending_events] == [e.sync_event_id for e in events[:100]]
+
+
+async def test_a_mentor_without_pending_events_has_a_snapshot(storage: OpenedStorage) -> None:
+    """Status and last_updated stay when nothing is pending any more."""
+    await storage.delete(await storage.submit())
+    assert await storage.reader.snapshot(MENTOR_ID) == Snapshot(MENTOR_ID, MentorStatus.PAUSED, START, [])
+
+
+async def test_pages_far_in_are_read_off_the_loop(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a bound on, an OFFSET is too slow for the loop; the answer is the same."""
+    events = await storage.submit_many(6)
+    shallow = await storage.reader.page(2, 3, None)
+    monkeypatch.setattr(reader, "DEEP_OFFSET", 3)
+    assert await storage.reader.page(2, 3, None) == shallow == await storage.reader.page(2, 3, MENTOR_ID)
+    assert [event.sync_event_id for event in shallow.events] == [event.sync_event_id for event in events[3:]]
+
+
+async def test_a_snapshot_is_of_one_moment(storage: OpenedStorage) -> None:
+    """While the status changes, the newest pending event always leads to the snapshot's status."""
+    await storage.submit()
+
+    async def change() -> None:
+        for number in range(60):
+            await storage.submit(RESUME if number % 2 else PAUSE)
+            storage.clock.seconds += 1
+
+    changing = asyncio.create_task(change())
+    while not changing.done():
+        snapshot = await storage.reader.snapshot(MENTOR_ID)
+        newest = snapshot.pending_events[-1]
+        assert (newest.resulting_status, newest.server_timestamp) == (snapshot.status, snapshot.last_updated)
+        await asyncio.sleep(0)
+    await changing
+
+
+async def test_reads_work_is_what_a_probe_finds_out(storage: OpenedStorage) -> None:
+    """A probe returns where reads work."""
+    await storage.reader.probe()

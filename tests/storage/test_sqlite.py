@@ -1,0 +1,317 @@
+"""What only SQLite can show: plans, pages, files and locks."""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mentorsync.domain.operations import DeleteOperation, SubmitOperation, UpdateOperation
+from mentorsync.domain.records import SyncEvent
+from mentorsync.domain.status import EventType
+from mentorsync.storage import sqlite as sqlite_module
+from mentorsync.storage import writer as writer_module
+from mentorsync.storage.engine import open_engine
+from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
+from mentorsync.storage.migrator import migrate
+from mentorsync.storage.sqlite import SqliteEngine, member_of
+from mentorsync.storage.statements import LoadStatements, ReadStatements
+from mentorsync.storage.writer import Writer
+
+from tests.storage.opened import MENTOR_ID, Clock, EventIds, OpenedStorage
+
+PAUSE = EventType.PAUSE
+SECRET = "the-secret-of-this-reason"  # noqa: S105 - a text to look for in files
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mentorsync.db"
+
+
+@pytest.fixture
+def sqlite_engine(path: Path, clock: Clock, event_ids: EventIds) -> Iterator[SqliteEngine]:
+    engine = SqliteEngine(path, clock, event_ids)
+    migrate(engine)
+    yield engine
+    engine.close()
+
+
+def submits(count: int, reason: str = "") -> list[SubmitOperation]:
+    return [SubmitOperation(MENTOR_ID, PAUSE, reason, None, f"{reason}{number}") for number in range(count)]
+
+
+def bytes_of(path: Path) -> bytes:
+    """All that SQLite keeps in files."""
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
+def replace_by_folder(path: Path) -> Path:
+    """Puts the database away, and in its place what not even root can open as a file."""
+    away = path.rename(path.with_name("away.db"))
+    path.mkdir()
+    return away
+
+
+def put_back(away: Path, path: Path) -> None:
+    path.rmdir()
+    away.rename(path)
+
+
+class TestPlans:
+    """SQLite's own word on how it runs the hot statements."""
+
+    @staticmethod
+    def plan(engine: SqliteEngine, sql: str) -> list[tuple[int, str]]:
+        """Parent and text of each step."""
+        rows = engine.database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", ("1",) * sql.count("?"))
+        return [(parent, detail) for _id, parent, _unused, detail in rows]
+
+    def test_reads_use_the_partial_indexes(self, sqlite_engine: SqliteEngine) -> None:
+        """All pending events come from one partial index in its order, a mentor's from the other."""
+        statements = ReadStatements(sqlite_engine.database)
+        indexes = {
+            statements.page: " USING INDEX events_pending",
+            statements.mentor_page: " USING INDEX events_pending_of_mentor (mentor_id=?)",
+            statements.snapshot: " USING INDEX events_pending_of_mentor (mentor_id=?)",
+        }
+        for sql, index in indexes.items():
+            steps = [detail for _parent, detail in self.plan(sqlite_engine, sql)]
+            assert [step for step in steps if " t2 " in step] == [
+                f"{'SCAN' if sql == statements.page else 'SEARCH'} t2{index}"
+            ]
+
+    def test_reads_sort_nothing_but_the_page(self, sqlite_engine: SqliteEngine) -> None:
+        """A temporary B-tree is only ever built over the page's rows, of which there are 100 at most."""
+        statements = ReadStatements(sqlite_engine.database)
+        for sql in (statements.page, statements.mentor_page, statements.snapshot, statements.probe):
+            assert not [
+                detail for parent, detail in self.plan(sqlite_engine, sql) if parent and "TEMP B-TREE" in detail
+            ]
+
+    def test_loads_search_by_index(self, sqlite_engine: SqliteEngine) -> None:
+        """What a batch concerns is found by index, whatever the number of stored events."""
+        statements = LoadStatements(sqlite_engine.database, member_of)
+        for sql in vars(statements).values():
+            steps = [detail for _parent, detail in self.plan(sqlite_engine, sql)]
+            assert [step for step in steps if step.startswith(("SEARCH t1 USING INDEX", "SEARCH t2 USING INDEX"))]
+            assert not [step for step in steps if step.startswith(("SCAN t1", "SCAN t2")) or "TEMP B-TREE" in step]
+
+    @pytest.mark.parametrize("mentor_id", [None, MENTOR_ID])
+    async def test_a_page_past_the_end_reads_no_event(self, sqlite_engine: SqliteEngine, mentor_id: str | None) -> None:
+        """It costs what an empty log's page costs, and far less than a page of events."""
+        sqlite_engine.open_store().transact(submits(500))
+        reader = sqlite_engine.open_reader()
+        steps = 0
+
+        def count_step() -> None:
+            nonlocal steps
+            steps += 1
+
+        sqlite_engine.database.connection().set_progress_handler(count_step, 1)
+        await reader.page(5, 100, mentor_id)
+        last_page, steps = steps, 0
+        await reader.page(6, 100, mentor_id)
+        assert 0 < steps < 150
+        assert last_page > 10 * steps
+
+
+class TestErasure:
+    """A deleted reason's bytes leave the files."""
+
+    @pytest.mark.parametrize("erase", [DeleteOperation, lambda event_id: UpdateOperation(event_id, None, "")])
+    def test_an_erased_reason_is_gone_after_tidying_up(
+        self, sqlite_engine: SqliteEngine, path: Path, erase: Any
+    ) -> None:
+        """Neither the database file nor the write-ahead log holds its bytes."""
+        store = sqlite_engine.open_store()
+        outcomes = store.transact(submits(200, SECRET)).outcomes
+        assert SECRET.encode() in bytes_of(path)
+        store.transact([erase(event.sync_event_id) for event in outcomes if isinstance(event, SyncEvent)])
+        store.tidy()
+        assert SECRET.encode() not in bytes_of(path)
+
+    def test_a_reason_that_stays_is_not_erased(self, sqlite_engine: SqliteEngine, path: Path) -> None:
+        """Only the deleted event's text goes."""
+        store = sqlite_engine.open_store()
+        gone, _stays = store.transact([*submits(1, SECRET), *submits(1, "harmless")]).outcomes
+        assert isinstance(gone, SyncEvent)
+        store.transact([DeleteOperation(gone.sync_event_id)])
+        store.tidy()
+        assert SECRET.encode() not in bytes_of(path)
+        assert b"harmless" in bytes_of(path)
+
+    async def test_the_writer_tidies_up_when_nobody_writes(
+        self, sqlite_engine: SqliteEngine, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Erased text does not wait for a checkpoint that may never come."""
+        monkeypatch.setattr(writer_module, "IDLE_SECONDS", 0.05)
+        tidied = threading.Event()
+
+        class WatchedStore(sqlite_module.SqliteStore):
+            def tidy(self) -> None:
+                super().tidy()
+                tidied.set()
+
+        monkeypatch.setattr(sqlite_module, "SqliteStore", WatchedStore)
+        writer = Writer(sqlite_engine.open_store, lambda _operations: None)
+        event = await writer.write(SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None))
+        await writer.write(DeleteOperation(event.sync_event_id))
+        tidied.clear()
+        await writer.write(DeleteOperation(event.sync_event_id))
+        assert await asyncio.to_thread(tidied.wait, 10)
+        assert SECRET.encode() not in bytes_of(path)
+        await writer.close()
+
+
+class TestOneServer:
+    def test_a_second_server_on_the_file_is_refused(self, sqlite_engine: SqliteEngine, path: Path) -> None:
+        """The message says what to do; once the first is gone, the second may serve."""
+        other = SqliteEngine(path)
+        refused = pytest.raises(StorageSetupError, match="another server is running on the database file")
+        with sqlite_engine.serving(), refused, other.serving():
+            pass
+        with other.serving():
+            pass
+
+    def test_a_file_that_cannot_be_locked_is_refused(self, sqlite_engine: SqliteEngine, path: Path) -> None:
+        """The message names the lock file."""
+        path.with_name(f"{path.name}.lock").mkdir()
+        with pytest.raises(StorageSetupError, match=r"mentorsync\.db\.lock"), sqlite_engine.serving():
+            pass
+
+    def test_purge_and_migrate_run_beside_a_server(self, sqlite_engine: SqliteEngine) -> None:
+        """Only servers exclude each other."""
+        with sqlite_engine.serving():
+            assert migrate(sqlite_engine) == []
+            with sqlite_engine.write_transaction():
+                pass
+
+
+class TestDurability:
+    @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1)])
+    async def test_every_connection_keeps_what_was_promised(
+        self, sqlite_engine: SqliteEngine, pragma: str, value: object
+    ) -> None:
+        """WAL, fsync at every commit, and deleted text overwritten, on whichever thread the connection is."""
+
+        def setting() -> object:
+            try:
+                return sqlite_engine.database.execute_sql(f"PRAGMA {pragma}").fetchone()[0]
+            finally:
+                sqlite_engine.database.close()
+
+        assert setting() == value
+        assert await asyncio.to_thread(setting) == value
+
+
+class TestFailure:
+    """A database that fails answers, and recovers by itself."""
+
+    async def test_a_locked_database_fails_the_whole_batch_and_recovers(
+        self,
+        path: Path,
+        clock: Clock,
+        event_ids: EventIds,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Every operation of a batch gets StorageUnavailableError, nothing of it is stored, and the log has a line."""
+        monkeypatch.setattr(sqlite_module, "BUSY_SECONDS", 0.05)
+        engine = SqliteEngine(path, clock, event_ids)
+        migrate(engine)
+        storage = OpenedStorage(engine, clock, event_ids)
+        storage.gate.close()
+        first = asyncio.create_task(storage.submit())
+        await storage.gate.entered()
+        rest = asyncio.gather(*(storage.submit(key=str(key)) for key in range(5)), return_exceptions=True)
+        await asyncio.sleep(0)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other, caplog.at_level(logging.ERROR):
+            other.execute("BEGIN IMMEDIATE")
+            storage.gate.open()
+            with pytest.raises(StorageUnavailableError):
+                await first
+            assert [type(outcome) for outcome in await rest] == [StorageUnavailableError] * 5
+            other.execute("ROLLBACK")
+        assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+        assert "5 writes failed: database is locked" in caplog.text
+        assert (await storage.submit(key="0")).sequence == 1
+        await storage.close()
+
+    def test_a_full_disk_stores_nothing_of_the_batch_and_recovers(self, sqlite_engine: SqliteEngine) -> None:
+        """As soon as there is room, writes work again, and what was answered before is there."""
+        store = sqlite_engine.open_store()
+        before = list(store.transact(submits(3)).outcomes)
+        pages = sqlite_engine.database.execute_sql("PRAGMA page_count").fetchone()[0]
+        sqlite_engine.database.execute_sql(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StorageUnavailableError, match="full"):
+            store.transact(submits(200, "x" * 400))
+        assert list(store.transact(submits(3)).outcomes) == before
+        sqlite_engine.database.execute_sql("PRAGMA max_page_count = 1000000")
+        outcomes = store.transact(submits(200, "x" * 400)).outcomes
+        assert [event.sequence for event in outcomes if isinstance(event, SyncEvent)] == list(range(4, 204))
+
+    def test_a_file_that_cannot_be_opened_any_more_is_unavailable(
+        self, sqlite_engine: SqliteEngine, path: Path
+    ) -> None:
+        """A new connection that fails is as good as a database that cannot be reached; then it works again."""
+        sqlite_engine.database.close()
+        away = replace_by_folder(path)
+        store = sqlite_engine.open_store()
+        with pytest.raises(StorageUnavailableError, match="unable to open"):
+            store.transact(submits(1))
+        put_back(away, path)
+        assert len(store.transact(submits(1)).outcomes) == 1
+
+    async def test_reads_of_a_file_that_cannot_be_opened_any_more_are_unavailable(
+        self, sqlite_engine: SqliteEngine, path: Path
+    ) -> None:
+        """Reads say so as writes do, on the loop and off it."""
+        sqlite_engine.database.close()
+        away = replace_by_folder(path)
+        reader = sqlite_engine.open_reader()
+        for page in (1, 1_000):
+            with pytest.raises(StorageUnavailableError, match="unable to open"):
+                await reader.page(page, 100, None)
+        with pytest.raises(StorageUnavailableError):
+            await reader.probe()
+        put_back(away, path)
+        assert (await reader.page(1_000, 100, None)).total == 0
+        await reader.probe()
+
+    async def test_reads_of_a_broken_schema_are_unavailable(self, sqlite_engine: SqliteEngine) -> None:
+        """Health finds out by a probe, and again when it is mended."""
+        reader = sqlite_engine.open_reader()
+        sqlite_engine.database.execute_sql("ALTER TABLE log RENAME TO away")
+        with pytest.raises(StorageUnavailableError):
+            await reader.probe()
+        sqlite_engine.database.execute_sql("ALTER TABLE away RENAME TO log")
+        await reader.probe()
+
+
+class TestUrls:
+    @pytest.mark.parametrize(
+        ("url", "path"),
+        [
+            ("sqlite:///a.db", "a.db"),
+            ("sqlite:////var/lib/a.db", "/var/lib/a.db"),
+            ("sqlite:///a%20b.db", "a b.db"),
+        ],
+    )
+    def test_a_url_names_a_file(self, url: str, path: str) -> None:
+        """Three slashes are relative, four absolute; nothing is opened yet."""
+        engine = open_engine(url)
+        assert isinstance(engine, SqliteEngine)
+        assert engine.path == Path(path)
+        assert str(engine) == f"sqlite:///{path}"
+        engine.close()
+
+    def test_a_password_is_not_shown_in_an_error(self) -> None:
+        """A URL that names no engine is shown by its scheme alone."""
+        with pytest.raises(StorageSetupError) as raised:
+            open_engine("mysql://user:password@host/name")
+        assert "password@" not in str(raised.value).replace("user:password@host:port", "")

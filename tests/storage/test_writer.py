@@ -1,0 +1,116 @@
+"""The queue before the one writer."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from mentorsync.storage import writer
+from mentorsync.storage.errors import OverloadedError
+
+from tests.storage.opened import OpenedStorage
+
+
+async def test_what_waits_is_written_together(storage: OpenedStorage) -> None:
+    """Writes that queue up behind a transaction make one batch."""
+    storage.gate.close()
+    first = asyncio.create_task(storage.submit())
+    await storage.gate.entered()
+    rest = [asyncio.create_task(storage.submit()) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert storage.writer.queued == 21
+    storage.gate.open()
+    await asyncio.gather(first, *rest)
+    assert storage.batches == [1, 20]
+    assert storage.writer.queued == 0
+
+
+async def test_a_batch_is_bounded(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No transaction keeps the write lock for more operations than the bound."""
+    monkeypatch.setattr(writer, "MAX_BATCH_OPERATIONS", 8)
+    storage.gate.close()
+    first = asyncio.create_task(storage.submit())
+    await storage.gate.entered()
+    rest = [asyncio.create_task(storage.submit()) for _ in range(20)]
+    await asyncio.sleep(0)
+    storage.gate.open()
+    await asyncio.gather(first, *rest)
+    assert storage.batches == [1, 8, 8, 4]
+
+
+async def test_a_write_beyond_the_bound_is_refused_at_once(
+    storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was queued is still written, and nothing of what was refused; then there is room again."""
+    monkeypatch.setattr(writer, "MAX_QUEUED_WRITES", 10)
+    storage.gate.close()
+    queued = [asyncio.create_task(storage.submit()) for _ in range(10)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError):
+        await storage.submit()
+    storage.gate.open()
+    events = await asyncio.gather(*queued)
+    assert await storage.pending_ids() == [event.sync_event_id for event in sorted(events)]
+    assert (await storage.submit()).sequence == 11
+
+
+async def test_a_write_whose_caller_is_gone_before_its_batch_is_dropped(storage: OpenedStorage) -> None:
+    """Nothing of it happens, and the others of the batch do."""
+    storage.gate.close()
+    first = asyncio.create_task(storage.submit())
+    await storage.gate.entered()
+    gone, stays = (asyncio.create_task(storage.submit(key=key)) for key in ("gone", "stays"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    storage.gate.open()
+    assert [event.sequence for event in await asyncio.gather(first, stays)] == [1, 2]
+    assert (await storage.submit(key="gone")).sequence == 3
+    assert storage.batches == [1, 1, 1]
+    assert storage.writer.queued == 0
+
+
+async def test_a_write_whose_caller_is_gone_after_its_batch_started_happens(storage: OpenedStorage) -> None:
+    """A repetition finds it."""
+    storage.gate.close()
+    gone = asyncio.create_task(storage.submit(key="k"))
+    await storage.gate.entered()
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    storage.gate.open()
+    assert (await storage.submit(key="k")).sequence == 1
+    assert len(await storage.pending_ids()) == 1
+
+
+async def test_closing_writes_what_is_queued(opened: Callable[[], AbstractAsyncContextManager[OpenedStorage]]) -> None:
+    """What was accepted before the writer was closed is stored and answered."""
+    async with opened() as storage:
+        storage.gate.close()
+        tasks = [asyncio.create_task(storage.submit()) for _ in range(5)]
+        await storage.gate.entered()
+    events = await asyncio.gather(*tasks)
+    async with opened() as storage:
+        assert await storage.pending_ids() == [event.sync_event_id for event in sorted(events)]
+
+
+async def test_a_failing_tidy_does_not_end_the_writer(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tidying up is no more than a favour: writes go on after it has failed."""
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 0.001)
+    failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Untidy:
+        def __init__(self) -> None:
+            store = storage.engine.open_store()
+            self.transact = store.transact
+            self.close = store.close
+
+        def tidy(self) -> None:
+            loop.call_soon_threadsafe(failed.set)
+            raise OSError("no space left on device")
+
+    one_writer = writer.Writer(Untidy, lambda _operations: None)
+    await asyncio.wait_for(failed.wait(), 10)
+    storage.writer, before = one_writer, storage.writer
+    await before.close()
+    assert (await asyncio.wait_for(storage.submit(), 10)).sequence == 1

@@ -1,0 +1,93 @@
+"""The command line, as far as it needs no server."""
+
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+from mentorsync import __version__
+from mentorsync.cli import main, parse_age
+
+COMMANDS = ("up", "serve", "gateway", "migrate", "purge")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0s", 0), ("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000)]
+)
+def test_an_age_is_a_number_with_a_unit(text: str, seconds: int) -> None:
+    """Seconds, minutes, hours and days."""
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "1w", "30 d", "٣d", "30d\n"])
+def test_any_other_age_is_refused(text: str) -> None:
+    """The message shows how an age is written."""
+    with pytest.raises(ArgumentTypeError, match="such as 30d"):
+        parse_age(text)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """`mentorsync --version` prints name and version."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"mentorsync {__version__}\n"
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """`mentorsync --help` names every command."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n    {command} " in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_its_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command's help names each setting's flag, default and variable."""
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "variable MENTORSYNC_" in text
+    assert "(default " in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["serve", "--colour", "red"], ["purge", "--older-than", "soon"]])
+def test_a_wrong_command_line_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Usage goes to standard error with status 2."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage: mentorsync" in capsys.readouterr().err
+
+
+def test_a_bad_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that cannot start says why in one line, with status 2."""
+    assert main(["migrate", "--database-url", "mysql://nowhere"]) == 2
+    assert capsys.readouterr().err == (
+        "mentorsync: MENTORSYNC_DATABASE_URL (or --database-url) must begin with sqlite:/// or postgresql://, "
+        "such as sqlite:///mentorsync.db, not 'mysql://nowhere'\n"
+    )
+
+
+@pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:", "sqlite:////tmp/"])
+def test_a_url_without_a_file_is_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """SQLite needs a file: memory would be lost, and a folder is none."""
+    assert main(["migrate", "--database-url", url]) == 2
+    assert capsys.readouterr().err.startswith("mentorsync: a database URL is sqlite:///file.db")
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of something else is refused and left as it is."""
+    path = tmp_path / "notes.txt"
+    path.write_text("These are notes, and no database.\n" * 100)
+    before = path.read_bytes()
+    for command in ("migrate", "purge", "serve"):
+        assert main([command, "--database-url", f"sqlite:///{path}"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"mentorsync: the database file {path} cannot be opened: ")
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path into nowhere is refused with the path."""
+    path = tmp_path / "nowhere" / "mentorsync.db"
+    assert main(["migrate", "--database-url", f"sqlite:///{path}"]) == 2
+    assert str(path) in capsys.readouterr().err

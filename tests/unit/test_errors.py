@@ -1,0 +1,89 @@
+"""How exceptions are told to callers."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.message import DecodeError
+from google.rpc import code_pb2, error_details_pb2
+from mentorstatus.v1 import error_reason_pb2
+from mentorsync.domain.errors import EventNotFoundError, IdempotencyKeyReusedError, MentorNotFoundError
+from mentorsync.rpc.errors import ERRORS, status_metadata, status_of
+from mentorsync.rpc.validation import FieldViolation, InvalidFieldsError
+from mentorsync.storage.errors import OverloadedError, StorageSetupError, StorageUnavailableError
+
+RETRY_INFO = error_details_pb2.RetryInfo
+BAD_REQUEST = error_details_pb2.BadRequest
+SECRET = "SELECT /var/lib"  # noqa: S105 - what no caller may see
+# Exception, code, reason, what details come beside ErrorInfo, what the message names.
+TABLE: list[tuple[Exception, int, str | None, list[Any], str]] = [
+    (
+        InvalidFieldsError([FieldViolation("a", "must be b"), FieldViolation("c", "must be d")]),
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+        [BAD_REQUEST],
+        "a must be b; c must be d",
+    ),
+    (DecodeError(SECRET), code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", [], "valid protobuf"),
+    (IdempotencyKeyReusedError(SECRET), code_pb2.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_REUSED", [], "idempotency-key"),
+    (MentorNotFoundError("mntr_1"), code_pb2.NOT_FOUND, "MENTOR_NOT_FOUND", [], "mentor_id mntr_1"),
+    (EventNotFoundError("evt_1"), code_pb2.NOT_FOUND, "EVENT_NOT_FOUND", [], "sync_event_id evt_1"),
+    (OverloadedError(SECRET), code_pb2.UNAVAILABLE, "OVERLOADED", [RETRY_INFO], "retry later"),
+    (StorageUnavailableError(SECRET), code_pb2.UNAVAILABLE, "STORAGE_UNAVAILABLE", [RETRY_INFO], "retry later"),
+    (TimeoutError(SECRET), code_pb2.DEADLINE_EXCEEDED, None, [], "too long"),
+    (StorageSetupError(SECRET), code_pb2.INTERNAL, "INTERNAL", [], "internal error"),
+    (RuntimeError(SECRET), code_pb2.INTERNAL, "INTERNAL", [], "internal error"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "reason", "details", "text"), TABLE, ids=lambda value: type(value).__name__)
+def test_every_error_has_its_code_reason_and_details(
+    error: Exception, code: int, reason: str | None, details: list[Any], text: str
+) -> None:
+    """The error table of the semantics."""
+    status = status_of(error)
+    assert status.code == code
+    assert text in status.message
+    assert SECRET not in str(status)
+    assert type(error).__name__ not in str(status)
+    expected = [*([error_details_pb2.ErrorInfo] if reason else []), *details]
+    assert [detail.TypeName() for detail in status.details] == [kind.DESCRIPTOR.full_name for kind in expected]
+    if reason:
+        info = error_details_pb2.ErrorInfo()
+        status.details[0].Unpack(info)
+        assert (info.reason, info.domain) == (reason, "mentorstatus")
+
+
+def test_the_table_has_a_row_for_every_foreseen_error() -> None:
+    """No row of the service's table is untested."""
+    assert set(ERRORS) <= {type(row[0]) for row in TABLE}
+
+
+def test_every_documented_reason_is_used() -> None:
+    """No reason of the contract is without an error, and none is used that the contract lacks."""
+    assert {row[2] for row in TABLE} - {None} == set(error_reason_pb2.ErrorReason.keys()[1:])
+
+
+def test_all_field_violations_are_told() -> None:
+    """BadRequest names each bad field and what would be right."""
+    status = status_of(InvalidFieldsError([FieldViolation("a", "must be b"), FieldViolation("c", "must be d")]))
+    bad_request = BAD_REQUEST()
+    status.details[1].Unpack(bad_request)
+    violations = [(violation.field, violation.description) for violation in bad_request.field_violations]
+    assert violations == [("a", "must be b"), ("c", "must be d")]
+
+
+@pytest.mark.parametrize("error", [OverloadedError(), StorageUnavailableError()])
+def test_unavailable_says_when_to_retry(error: Exception) -> None:
+    """RetryInfo and the header agree."""
+    status = status_of(error)
+    retry_info = RETRY_INFO()
+    status.details[1].Unpack(retry_info)
+    assert retry_info.retry_delay.seconds == 1
+    assert ("retry-after", "1") in status_metadata(status, "r")
+
+
+def test_errors_travel_with_details_and_request_id() -> None:
+    """The metadata of an error holds the whole status and the request id, and no retry-after where none helps."""
+    status = status_of(EventNotFoundError("evt_1"))
+    metadata = dict(status_metadata(status, "request-1"))
+    assert metadata == {"grpc-status-details-bin": status.SerializeToString(), "x-request-id": "request-1"}
