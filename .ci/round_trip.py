@@ -9,9 +9,7 @@ import urllib.request
 from pathlib import Path
 
 PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
-FREE_PORTS = {
-    f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")
-}
+FREE_PORTS = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")}
 
 
 def main() -> None:
@@ -29,8 +27,8 @@ def main() -> None:
         )
         submitted = answer(post)
         snapshot = answer(urllib.request.Request(f"{base}{PATH}/mntr_wheel"))  # noqa: S310 - http
-        assert snapshot["pending_events"][0]["sync_event_id"] == submitted["sync_event_id"], snapshot  # noqa: S101 - a check
-        assert snapshot["status"] == "paused", snapshot  # noqa: S101 - a check
+        assert snapshot["pending_events"][0]["sync_event_id"] == submitted["sync_event_id"], snapshot
+        assert snapshot["status"] == "paused", snapshot
     finally:
         up.send_signal(signal.SIGINT)
         status = up.wait(timeout=30)
@@ -40,7 +38,7 @@ def main() -> None:
 
 
 def rest_address(up: "subprocess.Popen[str]") -> str:
-    assert up.stdout  # noqa: S101 - for the type checker
+    assert up.stdout
     for line in up.stdout:
         print(line, end="")
         label, _, value = line.strip().partition(" ")

@@ -52,12 +52,10 @@ class PostgresServer:
     def start(self, **settings: str) -> "PostgresServer":
         """Starts the server, also after a kill, and waits until it answers."""
         flags = [flag for key, value in (SETTINGS | settings).items() for flag in ("-c", f"{key}={value}")]
-        command = [self._binaries / "postgres", "-D", self._data, "-p", str(self.port), *flags]
+        command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *flags]
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, **_as_nobody()
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **_as_nobody())
         self._wait_until_answering()
         return self
 
@@ -65,7 +63,8 @@ class PostgresServer:
         """Makes and starts a streaming standby of this server."""
         standby = PostgresServer(self._directory, name)
         url = self.url("postgres").removesuffix("/postgres")
-        self._run("pg_basebackup", "-D", standby._data, "-R", "-X", "stream", "-c", "fast", "-d", f"{url}?application_name={name}")
+        source = f"{url}?application_name={name}"
+        self._run("pg_basebackup", "-D", standby._data, "-R", "-X", "stream", "-c", "fast", "-d", source)
         return standby.start()
 
     def promote(self) -> None:
@@ -76,7 +75,7 @@ class PostgresServer:
 
     def execute(self, sql: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url(database), autocommit=True, connect_timeout=5) as connection:
-            cursor = connection.execute(sql)  # type: ignore[arg-type]  # the tests' own text
+            cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
 
     def kill(self) -> None:

@@ -1,6 +1,7 @@
 """Puts the server together, runs it, and takes it down in order."""
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -48,27 +49,23 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    async with running(settings, call_log):
+    async with running(settings, call_log) as (_, addresses):
+        # Whoever started this process learns here where it serves.
+        print(json.dumps({"event": "ready"} | addresses), flush=True)
         await stop.wait()
         logger.info("stopping: finishing accepted calls for up to %d s", DRAIN_SECONDS)
     logger.info("stopped")
 
 
 @asynccontextmanager
-async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[Service]:
-    """The service, with gRPC and metrics served, and announced."""
+async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[tuple[Service, dict[str, str]]]:
+    """The service, with gRPC and metrics served, and where."""
     metrics = Metrics()
     engine = open_engine(settings.database_url)
     async with open_service(engine, metrics, call_log) as (service, reader):
         with metrics_server(metrics, settings.metrics_address) as metrics_address:
             async with grpc_server(service, reader, settings.grpc_address) as grpc_address:
-                announce(grpc=grpc_address, metrics=metrics_address, database=engine)
-                yield service
-
-
-def announce(**addresses: object) -> None:
-    """Tells whoever started this process, on standard output, where it serves."""
-    print(json.dumps({"event": "ready"} | {name: str(value) for name, value in addresses.items()}), flush=True)  # noqa: T201 - the one line for the starter
+                yield service, {"grpc": str(grpc_address), "metrics": str(metrics_address), "database": str(engine)}
 
 
 @asynccontextmanager
@@ -80,7 +77,8 @@ async def open_service(engine: Engine, metrics: Metrics, call_log: LineWriter) -
         metrics.watch_writer(lambda: writer.queued, lambda: writer.clock_ahead_seconds)
         reader = engine.open_reader()
         try:
-            yield Service(Calls(reader, writer), metrics, call_log), reader
+            is_logged = logger.isEnabledFor(logging.INFO)  # a call's line is an info
+            yield Service(Calls(reader, writer), metrics, call_log if is_logged else None), reader
         finally:
             await writer.close()
             engine.close()
@@ -108,6 +106,8 @@ async def grpc_server(service: Service, reader: Reader, address: Address) -> Asy
             await watch
         await health_servicer.enter_graceful_shutdown()
         await server.stop(DRAIN_SECONDS)
+        del server
+        gc.collect()  # when collected, grpc's server still schedules something: that needs the loop, which ends soon
 
 
 async def _watch_health(reader: Reader, health_servicer: health.aio.HealthServicer) -> None:

@@ -162,6 +162,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = add(up, UP_SETTINGS, "migrate, then run the service and its gateway until Ctrl-C")
     command.add_argument(
+        "--separate", action="store_true", help="run server and gateway as two processes, as replicas always are"
+    )
+    command.add_argument(
         "--replicas",
         type=parse_replicas,
         default=1,

@@ -4,7 +4,6 @@ Settings come from the environment: there is no command line in there.
 """
 
 import logging
-import sys
 from argparse import Namespace
 from contextlib import AsyncExitStack
 
@@ -39,7 +38,6 @@ class Application:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
         except (SettingsError, StorageError) as error:
-            print(f"mentorsync: {error}", file=sys.stderr, flush=True)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.shutdown.complete"})
@@ -48,7 +46,7 @@ class Application:
         settings = resolve(Namespace(), SETTINGS)
         call_log = logs.set_up(settings.log_level)
         stack.callback(call_log.close)
-        self._service = await stack.enter_async_context(running(settings, call_log))
+        self._service, _ = await stack.enter_async_context(running(settings, call_log))
 
 
 app = Application()

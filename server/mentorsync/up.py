@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from argparse import Namespace
 from asyncio.subprocess import PIPE, Process
@@ -13,9 +14,11 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import NoReturn
 
-from mentorsync_gateway import config
-from mentorsync_gateway.errors import GatewayError
-from mentorsync_gateway.launcher import Gateway, check_free, die_with
+from mentorsync_gateway.config import Config, separate
+from mentorsync_gateway.embedded import embedded, embedded_environment
+from mentorsync_gateway.errors import GatewayError, HostModuleError
+from mentorsync_gateway.launcher import Gateway, check_free
+from mentorsync_gateway.process import die_with
 
 from mentorsync.config import (
     DATABASE_URL,
@@ -27,8 +30,10 @@ from mentorsync.config import (
     parse_address,
     variables,
 )
+from mentorsync.storage.engine import open_engine
 
 SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL)
+APPLICATION = "mentorsync.embedded:app"
 LIST_PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 ANSWER_SECONDS = 10.0  # from the gateway's start to its first answer
 STOP_SECONDS = 15.0  # a little more than the server gives accepted calls
@@ -103,24 +108,53 @@ async def up(settings: Namespace) -> int:
     async def run(stack: AsyncExitStack) -> None:
         for setting in (GRPC_ADDRESS, METRICS_ADDRESS):
             check_free(setting.variable, getattr(settings, setting.name))
-        servers = await stack.enter_async_context(_servers(settings))
-        upstreams = [parse_address(server.announced["grpc"]) for server in servers]
-        envoy = await stack.enter_async_context(_gateway(settings, upstreams))
-        rest = Address(*envoy.addresses["rest"])
-        await _first_answer(rest)
-        _tell(rest, [server.announced for server in servers])
-        keep_running = settings.replicas > 1  # the others serve on, while one is started again
-        ends = [server.keep_running() if keep_running else server.wait() for server in servers]
-        await _until_one_ends([("the gateway", envoy.wait()), *(("the server", end) for end in ends)])
+        if not settings.separate and settings.replicas == 1:
+            try:
+                await _run_embedded(settings, stack)
+            except HostModuleError as error:
+                print(f"mentorsync: {error}; running server and gateway as two processes instead", file=sys.stderr)
+        await _run_separate(settings, stack)
 
     return await _supervise(run)
+
+
+async def _run_embedded(settings: Namespace, stack: AsyncExitStack) -> None:
+    """One process: Envoy, with the service inside."""
+    inside = _with_ports(settings)
+    envoy = await stack.enter_async_context(
+        _running(
+            embedded(APPLICATION, settings.rest_address, settings.gateway_admin_address, [inside.grpc_address]),
+            embedded_environment() | variables(inside, SERVER_SETTINGS),
+        )
+    )
+    served = {
+        "grpc": str(inside.grpc_address),
+        "metrics": str(inside.metrics_address),
+        "database": str(open_engine(settings.database_url)),
+    }
+    await _tell_once_it_answers(Address(*envoy.addresses["rest"]), [served])
+    await _until_one_ends([("the service", envoy.wait())])
+
+
+async def _run_separate(settings: Namespace, stack: AsyncExitStack) -> None:
+    """Envoy before one server or several."""
+    servers = await stack.enter_async_context(_servers(settings))
+    upstreams = [parse_address(server.announced["grpc"]) for server in servers]
+    envoy = await stack.enter_async_context(
+        _running(separate(settings.rest_address, settings.gateway_admin_address, upstreams))
+    )
+    await _tell_once_it_answers(Address(*envoy.addresses["rest"]), [server.announced for server in servers])
+    keep_running = settings.replicas > 1  # the others serve on, while one is started again
+    ends = [server.keep_running() if keep_running else server.wait() for server in servers]
+    await _until_one_ends([("the gateway", envoy.wait()), *(("the server", end) for end in ends)])
 
 
 async def gateway(settings: Namespace) -> int:
     """Runs the gateway alone, before servers that run elsewhere, in the same way."""
 
     async def run(stack: AsyncExitStack) -> None:
-        envoy = await stack.enter_async_context(_gateway(settings, settings.upstream))
+        configuration = separate(settings.rest_address, settings.gateway_admin_address, settings.upstream)
+        envoy = await stack.enter_async_context(_running(configuration))
         ready = {name: str(Address(*address)) for name, address in envoy.addresses.items()}
         print(json.dumps({"event": "ready"} | ready), flush=True)
         await _until_one_ends([("the gateway", envoy.wait())])
@@ -167,22 +201,38 @@ async def _servers(settings: Namespace) -> AsyncIterator[list[Server]]:
 
 
 @asynccontextmanager
-async def _gateway(settings: Namespace, upstreams: list[Address]) -> AsyncIterator[Gateway]:
-    envoy = await Gateway.start(config.separate(settings.rest_address, settings.gateway_admin_address, upstreams))
+async def _running(configuration: Config, environment: Mapping[str, str] | None = None) -> AsyncIterator[Gateway]:
+    envoy = await Gateway.start(configuration, environment=environment)
     try:
         yield envoy
     finally:
         await envoy.stop()
 
 
-async def _first_answer(rest: Address) -> None:
-    """Waits until a request through the gateway succeeds."""
-    with suppress(TimeoutError):
+def _with_ports(settings: Namespace) -> Namespace:
+    """The settings with a free port in place of each port 0: who runs inside Envoy cannot tell us which it took."""
+    addresses = {setting.name: _free(getattr(settings, setting.name)) for setting in (GRPC_ADDRESS, METRICS_ADDRESS)}
+    return Namespace(**vars(settings) | addresses)
+
+
+def _free(address: Address) -> Address:
+    if address.port:
+        return address
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind(address)
+        return Address(address.host, probe.getsockname()[1])
+
+
+async def _tell_once_it_answers(rest: Address, servers: list[Mapping[str, str]]) -> None:
+    """Waits until a request through the gateway succeeds, then tells where everything is."""
+    try:
         async with asyncio.timeout(ANSWER_SECONDS):
             while not await asyncio.to_thread(_answers, rest):
                 await asyncio.sleep(POLL_SECONDS)
-            return
-    raise EndedError(f"the gateway at {rest} did not answer within {ANSWER_SECONDS:g} s")
+    except TimeoutError as error:
+        raise EndedError(f"the gateway at {rest} did not answer within {ANSWER_SECONDS:g} s") from error
+    _tell(rest, servers)
 
 
 def _answers(rest: Address) -> bool:

@@ -129,9 +129,10 @@ def test_internal_grpc_services_are_not_served_on_the_rest_listener(rest: Addres
 
 
 def assert_unreachable(rest: Address, path: str) -> None:
-    with grpc.insecure_channel(f"{rest[0]}:{rest[1]}") as channel, pytest.raises(grpc.RpcError) as refused:
+    with grpc.insecure_channel(f"{rest[0]}:{rest[1]}") as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
-        call(b"", timeout=20)
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"", timeout=20)
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
     assert refused.value.details() == "no such path"
 

