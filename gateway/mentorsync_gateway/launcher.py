@@ -54,6 +54,7 @@ class Gateway:
             try:
                 async with asyncio.timeout(start_seconds):
                     admin = await _live_admin(process, admin_address_path)
+                    process.serves()
                     return cls(process, admin, await admin.listeners() | {"admin": admin.address})
             except TimeoutError as error:
                 await process.end()

@@ -24,7 +24,8 @@ APPLICATION_FAILURE = re.compile(r"Application startup failed: (.*)")  # pyvoy's
 class EnvoyProcess:
     """Dies with the process that started it (on Linux), however that one ends.
 
-    Its access log and its own log both appear on this process's standard error.
+    All that it writes appears on this process's standard error: its standard output, where the busy logs of calls go,
+    straight away; its standard error, where it says what is wrong with it, by way of a relay that remembers.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -60,6 +61,10 @@ class EnvoyProcess:
     @property
     def has_ended(self) -> bool:
         return self._process.returncode is not None
+
+    def serves(self) -> None:
+        """From now on, what it says is of interest while it is said."""
+        self._relay.release()
 
     async def wait(self) -> int:
         """Waits for the end. Returns the exit status, negative for a signal."""

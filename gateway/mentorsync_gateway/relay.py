@@ -10,12 +10,14 @@ REMEMBERED_LINES = 20
 
 
 class Relay:
-    """Copies whole lines from a stream to standard error until the stream ends; many at a time, since the embedded
-    service may write thousands a second.
+    """Copies whole lines from a stream to standard error until the stream ends.
+
+    The lines of a start are kept back until `release`: where it fails, one line that says why is worth more.
     """
 
     def __init__(self, source: asyncio.StreamReader) -> None:
         self._source = source
+        self._held: list[str] | None = []
         self._last_lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
         self._task = asyncio.create_task(self._run())
 
@@ -23,6 +25,12 @@ class Relay:
     def last_messages(self) -> list[str]:
         """What the last lines say, oldest first, each without the JSON around it."""
         return [_message(line) for line in self._last_lines]
+
+    def release(self) -> None:
+        """Passes on what was kept back, and from now on everything at once."""
+        held, self._held = self._held, None
+        for text in held or ():
+            _write(text)
 
     async def finish(self) -> None:
         """Waits for the stream's end."""
@@ -38,8 +46,15 @@ class Relay:
     def _pass_on(self, lines: bytes) -> None:
         text = lines.decode(errors="replace")
         self._last_lines.extend(text.splitlines())
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        if self._held is None:
+            _write(text)
+        else:
+            self._held.append(text)
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def _message(line: str) -> str:

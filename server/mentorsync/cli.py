@@ -38,7 +38,7 @@ def serve(settings: argparse.Namespace) -> int:
 
     from mentorsync import app, logs
 
-    writer = logs.set_up(settings.log_level)
+    writer = logs.set_up(settings.log_level, sys.stderr)
     try:
         with refusals():
             uvloop.run(app.serve(settings, writer))

@@ -4,6 +4,7 @@ Settings come from the environment: there is no command line in there.
 """
 
 import logging
+import sys
 from argparse import Namespace
 from contextlib import AsyncExitStack
 
@@ -44,7 +45,8 @@ class Application:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         settings = resolve(Namespace(), SETTINGS)
-        call_log = logs.set_up(settings.log_level)
+        # The supervisor joins standard output to its own standard error, and would have to copy the other.
+        call_log = logs.set_up(settings.log_level, sys.stdout)
         stack.callback(call_log.close)
         self._service, _ = await stack.enter_async_context(running(settings, call_log))
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sys
 import threading
 from datetime import UTC, datetime
 from typing import TextIO
@@ -86,8 +85,8 @@ class LineHandler(logging.Handler):
         self._writer.write(self.format(record))
 
 
-def set_up(level: str) -> LineWriter:
-    """Sends all logging of this process to standard error as JSON lines, and returns the writer of the lines."""
-    writer = LineWriter(sys.stderr)
+def set_up(level: str, stream: TextIO) -> LineWriter:
+    """Sends all logging of this process to a stream as JSON lines, and returns the writer of the lines."""
+    writer = LineWriter(stream)
     logging.basicConfig(level=level.upper(), handlers=[LineHandler(writer)], force=True)
     return writer

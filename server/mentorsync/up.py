@@ -236,12 +236,19 @@ async def _tell_once_it_answers(rest: Address, servers: list[Mapping[str, str]])
 
 
 def _answers(rest: Address) -> bool:
+    """Whether the service calls itself healthy, and then answers a call."""
     connection = HTTPConnection(*rest, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", f"{LIST_PATH}?limit=1")
-        return connection.getresponse().status == HTTPStatus.OK
+        for path in ("/healthz", f"{LIST_PATH}?limit=1"):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            if response.status != HTTPStatus.OK:
+                return False
     except (OSError, HTTPException):
         return False
+    else:
+        return True
     finally:
         connection.close()
 

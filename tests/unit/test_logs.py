@@ -95,7 +95,7 @@ def test_a_record_is_one_line_of_json() -> None:
 @pytest.mark.usefixtures("root_logging")
 def test_logging_goes_to_standard_error_from_the_level_on(capsys: pytest.CaptureFixture[str]) -> None:
     """Less severe records are not logged."""
-    writer = logs.set_up("warning")
+    writer = logs.set_up("warning", sys.stderr)
     logging.getLogger("a").info("quiet")
     logging.getLogger("a").warning("loud")
     writer.close()
