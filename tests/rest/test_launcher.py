@@ -18,7 +18,7 @@ import grpc
 import httpx
 import pytest
 from mentorsync_gateway import process, validate
-from mentorsync_gateway.config import Address, Config, separate
+from mentorsync_gateway.config import Address, Config, contract_routes, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import GatewayError, HostModuleError
 from mentorsync_gateway.launcher import Gateway
@@ -35,6 +35,18 @@ REFUSING_APPLICATION = """
 async def app(scope, receive, send):
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "the database is locked"})
+"""
+STUCK_APPLICATION = """
+import asyncio
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        for _ in range(2):
+            await send({"type": (await receive())["type"] + ".complete"})
+    elif scope["path"].endswith("ListSyncEvents"):
+        await asyncio.sleep(3600)
+    else:
+        raise RuntimeError("secret")
 """
 PARENT = """
 import asyncio
@@ -101,11 +113,27 @@ def test_a_missing_envoy_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert message == "Envoy cannot be run from /nowhere/envoy: No such file or directory"
 
 
+def test_an_embedded_service_that_is_stuck_or_fails_is_answered_for(run: Run, tmp_path: Path) -> None:
+    """504 and 500 in the error shape, should one ever escape the service's own error handling."""
+    config = embedded("stuck:app", ANYWHERE, ANYWHERE, NOWHERE)
+    for route in contract_routes(config):
+        route["route"]["idle_timeout"] = "0.2s"
+    gateway = run(Gateway.start(config, environment=hosting(tmp_path, "stuck", STUCK_APPLICATION)))
+    try:
+        url = f"http://{gateway.addresses['rest'][0]}:{gateway.addresses['rest'][1]}{BASE}"
+        stuck, failed = httpx.get(url), httpx.get(f"{url}/mntr_1")
+    finally:
+        run(gateway.stop(drain_seconds=0))
+    assert (stuck.status_code, stuck.json()) == (504, {"code": 4, "message": "stream timeout", "details": []})
+    assert (failed.status_code, failed.json()) == (
+        500,
+        {"code": 13, "message": "Internal Server Error", "details": []},
+    )
+
+
 def test_an_embedded_service_says_itself_why_it_does_not_start(run: Run, tmp_path: Path) -> None:
     """The message of its lifespan is the error."""
-    (tmp_path / "refusing.py").write_text(REFUSING_APPLICATION)
-    environment = embedded_environment()
-    environment["PYTHONPATH"] += f"{os.pathsep}{tmp_path}"
+    environment = hosting(tmp_path, "refusing", REFUSING_APPLICATION)
     config = embedded("refusing:app", ANYWHERE, ANYWHERE, NOWHERE)
     with pytest.raises(GatewayError, match=r"^the database is locked$"):
         run(Gateway.start(config, environment=environment))
@@ -207,6 +235,13 @@ def test_validation_finds_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[
     path.write_text("no_such_field: 1")
     assert not validate.validate("faulty", path, {})
     assert "no_such_field" in capsys.readouterr().err
+
+
+def hosting(path: Path, module: str, source: str) -> dict[str, str]:
+    """The environment in which Envoy finds a module of this source."""
+    (path / f"{module}.py").write_text(source)
+    environment = embedded_environment()
+    return environment | {"PYTHONPATH": f"{environment['PYTHONPATH']}{os.pathsep}{path}"}
 
 
 def refusal(run: Run, config: Config) -> str:
