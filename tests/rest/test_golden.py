@@ -140,6 +140,7 @@ def test_text_comes_back_as_it_was_sent(client: httpx.Client) -> None:
 def assert_example(response: httpx.Response, example: str) -> None:
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
+    assert not [name for name in response.headers if name.startswith("grpc-")]
     assert masked(response.content) == masked(json.dumps(json.loads(example), separators=(",", ":")).encode())
 
 
