@@ -32,8 +32,10 @@ check: setup .googleapis/.ready ## Run every static check
 	buf lint
 	buf format --diff --exit-code
 	@against=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git rev-parse --verify --quiet HEAD~1); \
-	  if [ -z "$$against" ]; then echo 'buf breaking: skipped, there is no earlier commit to compare with'; \
-	  else echo "buf breaking --against $$against"; buf breaking --against ".git#ref=$$against"; fi
+	  if [ -z "$$against" ]; then echo 'buf breaking: skipped, there is no earlier commit to compare with'; exit; fi; \
+	  earlier=$$(mktemp -d); trap 'rm -rf "$$earlier"' EXIT; \
+	  git archive "$$against" protos buf.yaml | tar -x -C "$$earlier"; cp -r .googleapis "$$earlier"; \
+	  echo "buf breaking --against $$against"; buf breaking --against "$$earlier"
 	$(MAKE) --no-print-directory generate
 	git diff --exit-code -- generated
 	@test -z "$$(git ls-files --others --exclude-standard -- generated)"

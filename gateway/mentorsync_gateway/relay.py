@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections import deque
+from contextlib import suppress
 
 CHUNK_BYTES = 65_536
 REMEMBERED_LINES = 20
@@ -53,8 +54,9 @@ class Relay:
 
 
 def _write(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # nobody reads it any more; Envoy must not block on its pipe all the same
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _message(line: str) -> str:
