@@ -1,7 +1,36 @@
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
 import pytest
+
+from tests.server_process import Database, ServerProcess
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Tests that are coroutines run on asyncio, as the service does."""
     return "asyncio"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    """An empty SQLite database with this version's schema."""
+    database = Database(tmp_path / "mentorsync.db")
+    database.migrate()
+    return database
+
+
+@pytest.fixture
+def start_server(database: Database, tmp_path: Path) -> Iterator[Callable[[], ServerProcess]]:
+    """Starts a server on the test's database; whatever still runs in the end is killed."""
+    servers: list[ServerProcess] = []
+    numbers = count()
+
+    def start() -> ServerProcess:
+        servers.append(ServerProcess(database, tmp_path / f"server-{next(numbers)}.log"))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()

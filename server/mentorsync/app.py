@@ -19,6 +19,7 @@ from mentorsync.logs import LineWriter
 from mentorsync.metrics import Metrics
 from mentorsync.rpc.calls import Calls
 from mentorsync.rpc.grpcio import handler
+from mentorsync.rpc.health import Health
 from mentorsync.rpc.service import SERVICE_NAME, Service
 from mentorsync.storage.engine import Engine, open_engine
 from mentorsync.storage.errors import StorageError
@@ -89,7 +90,7 @@ async def grpc_server(service: Service, reader: Reader, address: Address) -> Asy
     """A grpcio server with health and reflection. On leaving, it refuses new calls and finishes accepted ones."""
     server = grpc.aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers((handler(service),))
-    health_servicer = health.aio.HealthServicer()
+    health_servicer = Health()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection(REFLECTED_SERVICES, server)
     try:
@@ -110,7 +111,7 @@ async def grpc_server(service: Service, reader: Reader, address: Address) -> Asy
         gc.collect()  # when collected, grpc's server still schedules something: that needs the loop, which ends soon
 
 
-async def _watch_health(reader: Reader, health_servicer: health.aio.HealthServicer) -> None:
+async def _watch_health(reader: Reader, health_servicer: Health) -> None:
     """Serves as long as reads work, the service by name and the server as a whole."""
     serving: int | None = None
     while True:

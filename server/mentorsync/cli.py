@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def serve(settings: argparse.Namespace) -> int:
+    # grpc reads this when it is imported. Its own lines are no JSON, and tell what our messages tell, too.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import uvloop
 
     from mentorsync import app, logs

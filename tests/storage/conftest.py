@@ -17,7 +17,10 @@ ENGINES = ["sqlite"]
 
 @pytest.fixture
 def open_sqlite(tmp_path: Path) -> OpenEngine:
-    return lambda clock, new_event_id: SqliteEngine(tmp_path / "mentorsync.db", clock, new_event_id)
+    def open_named(clock: Callable[[], int], new_event_id: Callable[[], str], name: str = "mentorsync") -> Engine:
+        return SqliteEngine(tmp_path / f"{name}.db", clock, new_event_id)
+
+    return open_named
 
 
 @pytest.fixture(params=ENGINES)

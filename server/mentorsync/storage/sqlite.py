@@ -29,6 +29,7 @@ from mentorsync.storage.statements import (
 from mentorsync.storage.writer import Batch
 
 BUSY_SECONDS = 5  # how long a write waits for a purge to end its small batch
+LOCKED_PAUSE_SECONDS = 0.01  # before a new file that others are opening, too, is opened again
 EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
 FAILURES = (sqlite3.Error, PeeweeException)  # the second is how Peewee tells that it could not connect
 PRAGMAS = {
@@ -66,11 +67,18 @@ class SqliteEngine:
 
     def check(self) -> None:
         """Raises StorageSetupError when the file cannot serve as the database."""
-        try:
-            self.database.connect(reuse_if_open=True)
-            self.database.execute_sql("SELECT 1 FROM sqlite_master").fetchone()
-        except Exception as error:
-            raise StorageSetupError(f"the database file {self.path} cannot be opened: {error}") from error
+        give_up = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self.database.connect(reuse_if_open=True)
+                self.database.execute_sql("SELECT 1 FROM sqlite_master").fetchone()
+            except Exception as error:
+                # Who makes a new file a WAL one does not wait for others who are at the same.
+                if "locked" not in str(error) or time.monotonic() > give_up:
+                    raise StorageSetupError(f"the database file {self.path} cannot be opened: {error}") from error
+                time.sleep(LOCKED_PAUSE_SECONDS)
+            else:
+                return
 
     @contextmanager
     def serving(self) -> Iterator[None]:

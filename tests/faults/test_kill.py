@@ -1,0 +1,70 @@
+"""kill -9 in the middle of writing: nothing answered is lost, nothing is there twice."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+
+import grpc
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+
+from tests.grpc_client import CALL_SECONDS, key, submit
+from tests.server_process import Database, ServerProcess
+
+ROUNDS = 3
+STREAMS = 8
+ANSWERS_BEFORE_KILL = 150
+MENTOR_ID = "mntr_01HX4V2K8P"
+
+Answers = dict[str, pb.SubmitEventResponse]
+
+
+async def submit_until_killed(server: ServerProcess, names: Callable[[], str]) -> tuple[Answers, set[str]]:
+    """Streams submits, kills the server among them, and returns what was answered and which keys were not."""
+    answers: Answers = {}
+    unanswered: set[str] = set()
+
+    async def stream(stub: MentorStatusSyncStub) -> None:
+        while True:
+            name = names()
+            call = stub.SubmitEvent(submit(MENTOR_ID, reason=name), **key(name))
+            if await call.code() is not grpc.StatusCode.OK:
+                assert await call.code() is grpc.StatusCode.UNAVAILABLE
+                unanswered.add(name)
+                return
+            answers[name] = await call
+            if len(answers) == ANSWERS_BEFORE_KILL:
+                server.kill()
+
+    async with grpc.aio.insecure_channel(server.grpc) as channel:
+        await asyncio.gather(*(stream(MentorStatusSyncStub(channel)) for _ in range(STREAMS)))
+    return answers, unanswered
+
+
+async def test_every_answered_event_is_there_once_after_kill_9(
+    start_server: Callable[[], ServerProcess], database: Database
+) -> None:
+    """After each restart answered submits give the same answer again, and unanswered ones one event when repeated."""
+    numbers = count()
+    answers: Answers = {}
+    for _ in range(ROUNDS):
+        answered, unanswered = await submit_until_killed(start_server(), lambda: f"key-{next(numbers)}")
+        assert len(answered) >= ANSWERS_BEFORE_KILL
+        assert unanswered
+        answers |= answered
+        server = start_server()
+        async with grpc.aio.insecure_channel(server.grpc) as channel:
+            stub = MentorStatusSyncStub(channel)
+            for name, answer in answers.items():
+                assert await stub.SubmitEvent(submit(MENTOR_ID, reason=name), **key(name)) == answer
+            for name in unanswered:
+                repeated = [await stub.SubmitEvent(submit(MENTOR_ID, reason=name), **key(name)) for _ in range(2)]
+                assert repeated[0] == repeated[1]
+                answers[name] = repeated[0]
+            page = await stub.ListSyncEvents(pb.ListSyncEventsRequest(limit=1), timeout=CALL_SECONDS)
+            assert page.pagination.total == len(answers)
+        server.kill()
+    stored = database.execute("SELECT sequence, sync_event_id FROM events ORDER BY sequence")
+    assert [sequence for sequence, _ in stored] == list(range(1, len(answers) + 1))
+    assert {event_id for _, event_id in stored} == {answer.sync_event_id for answer in answers.values()}
+    assert database.execute("PRAGMA integrity_check") == [("ok",)]

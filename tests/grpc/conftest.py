@@ -1,0 +1,38 @@
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+
+import grpc
+import pytest
+from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+
+from tests.server_process import Database, ServerProcess
+
+NUMBERS = count()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that all tests share which leave it as it was; mentors of one test's own keep them apart."""
+    folder = tmp_path_factory.mktemp("server")
+    database = Database(folder / "mentorsync.db")
+    database.migrate()
+    server = ServerProcess(database, folder / "server.log")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def channel(server: ServerProcess) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(server.grpc) as channel:
+        yield channel
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> MentorStatusSyncStub:
+    return MentorStatusSyncStub(channel)
+
+
+@pytest.fixture
+def mentor_id() -> str:
+    """A mentor that no other test knows."""
+    return f"mntr_{next(NUMBERS)}"

@@ -1,0 +1,167 @@
+"""The commands as processes: what they refuse, say and leave."""
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+from mentorsync import __version__
+
+from tests.grpc_client import CALL_SECONDS, submit
+from tests.server_process import WAIT_SECONDS, Database, ServerProcess, command, environment
+
+MENTOR_ID = "mntr_01HX4V2K8P"
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, in a folder of its own."""
+    settings = {"grpc_address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0"} | settings
+    return subprocess.run(
+        command(*arguments),
+        env=environment(settings),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+
+
+def refusal(finished: subprocess.CompletedProcess[str]) -> str:
+    """The one line with which a command that could not start says why."""
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("mentorsync: ")
+    return line
+
+
+def test_the_command_is_installed(tmp_path: Path) -> None:
+    """`mentorsync --version` runs by its name."""
+    script = Path(command()[0]).with_name("mentorsync")
+    finished = subprocess.run([script, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert finished.stdout == f"mentorsync {__version__}\n"
+
+
+def test_help_needs_no_database(tmp_path: Path) -> None:
+    """`serve --help` prints and leaves nothing behind."""
+    finished = run(tmp_path, "serve", "--help")
+    assert finished.returncode == 0
+    assert "MENTORSYNC_DATABASE_URL" in finished.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ready_server_tells_where_it_is(start_server: Callable[[], ServerProcess], database: Database) -> None:
+    """One line of JSON with the real ports, for which 0 was given."""
+    ready = start_server().ready
+    assert ready.keys() == {"event", "grpc", "metrics", "database"}
+    assert (ready["event"], ready["database"]) == ("ready", database.url)
+    for address in (ready["grpc"], ready["metrics"]):
+        host, _, port = address.partition(":")
+        assert host == "127.0.0.1"
+        assert int(port) > 0
+
+
+@pytest.mark.parametrize("setting", ["grpc_address", "metrics_address"])
+def test_a_port_that_is_taken_is_named(database: Database, tmp_path: Path, setting: str) -> None:
+    """The message names setting and address."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = refusal(run(tmp_path, "serve", database_url=database.url, **{setting: address}))
+    assert f"MENTORSYNC_{setting.upper()} {address} cannot be listened on" in line
+
+
+def test_a_port_of_another_server_is_named(start_server: Callable[[], ServerProcess], tmp_path: Path) -> None:
+    """Two servers never share a port."""
+    other = Database(tmp_path / "other.db")
+    other.migrate()
+    address = start_server().grpc
+    line = refusal(run(tmp_path, "serve", database_url=other.url, grpc_address=address))
+    assert f"MENTORSYNC_GRPC_ADDRESS {address} cannot be listened on" in line
+
+
+def test_a_second_server_on_the_file_is_refused(
+    start_server: Callable[[], ServerProcess], database: Database, tmp_path: Path
+) -> None:
+    """The first goes on; when it is gone, even by kill -9, another may serve."""
+    first = start_server()
+    line = refusal(run(tmp_path, "serve", database_url=database.url))
+    assert "another server is running on the database file" in line
+    first.kill()
+    assert start_server().stop() == 0
+
+
+def test_a_database_without_a_schema_is_refused(tmp_path: Path) -> None:
+    """The message names the command that helps."""
+    line = refusal(run(tmp_path, "serve", database_url="sqlite:///new.db"))
+    assert "run `mentorsync migrate` first" in line
+
+
+@pytest.mark.parametrize("name", ["serve", "migrate", "purge"])
+def test_a_database_of_a_newer_version_is_refused_unharmed(database: Database, tmp_path: Path, name: str) -> None:
+    """No command touches it."""
+    database.execute("INSERT INTO schema_migration (name, applied) VALUES ('9999_newer', '2030-01-01')")
+    before = database.execute("SELECT * FROM sqlite_master"), database.execute("SELECT * FROM schema_migration")
+    line = refusal(run(tmp_path, name, database_url=database.url))
+    assert "newer version of mentorsync (9999_newer)" in line
+    after = database.execute("SELECT * FROM sqlite_master"), database.execute("SELECT * FROM schema_migration")
+    assert after == before
+
+
+def test_a_file_that_is_no_database_is_refused_unharmed(tmp_path: Path) -> None:
+    """The message names the file."""
+    path = tmp_path / "notes.txt"
+    path.write_text("These are notes, and no database.\n" * 100)
+    before = path.read_bytes()
+    line = refusal(run(tmp_path, "serve", database_url=f"sqlite:///{path}"))
+    assert f"the database file {path} cannot be opened" in line
+    assert path.read_bytes() == before
+
+
+def test_a_bad_setting_is_refused_before_anything_happens(tmp_path: Path) -> None:
+    """The message names the variable and the flag."""
+    line = refusal(run(tmp_path, "serve", grpc_address="nowhere"))
+    assert "MENTORSYNC_GRPC_ADDRESS (or --grpc-address) must be host:port" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_migrating_says_what_it_did(tmp_path: Path) -> None:
+    """The first time it applies what is missing, the second time nothing."""
+    first = run(tmp_path, "migrate", database_url="sqlite:///a.db")
+    second = run(tmp_path, "migrate", "--database-url", "sqlite:///a.db")
+    assert (first.returncode, first.stdout) == (0, "sqlite:///a.db: applied 0001_initial\n")
+    assert (second.returncode, second.stdout) == (0, "sqlite:///a.db: the schema is up to date\n")
+
+
+async def test_purge_works_beside_a_server(
+    start_server: Callable[[], ServerProcess], database: Database, tmp_path: Path
+) -> None:
+    """It removes what is old enough, says how many, and leaves what is pending and young."""
+    async with grpc.aio.insecure_channel(start_server().grpc) as channel:
+        stub = MentorStatusSyncStub(channel)
+        for _ in range(3):
+            event = await stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
+        await stub.DeleteEvent(pb.DeleteEventRequest(sync_event_id=event.sync_event_id), timeout=CALL_SECONDS)
+        young = run(tmp_path, "purge", database_url=database.url)
+        assert (young.returncode, young.stdout) == (0, f"{database.url}: removed 0 events\n")
+        old = run(tmp_path, "purge", "--older-than", "0s", database_url=database.url)
+        assert (old.returncode, old.stdout, old.stderr) == (0, f"{database.url}: removed 1 events\n", "")
+        page = await stub.ListSyncEvents(pb.ListSyncEventsRequest(), timeout=CALL_SECONDS)
+        assert page.pagination.total == 2
+    assert database.execute("SELECT COUNT(*) FROM events") == [(2,)]
+
+
+def test_an_idle_server_ends_at_once(start_server: Callable[[], ServerProcess], database: Database) -> None:
+    """With status 0, and with everything in the one file."""
+    server = start_server()
+    server.signal(signal.SIGTERM)
+    assert server.end() == 0
+    assert [line["event"] for line in server.log_lines()][-1] == "stopped"
+    assert not database.path.with_name(f"{database.path.name}-wal").exists()

@@ -1,0 +1,162 @@
+"""What callers get when the server is slow, overloaded, broken or about to stop."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+
+from tests.grpc_client import CALL_SECONDS, SERVICE, failure, key, submit
+from tests.server_process import Database, ServerProcess, WriteLock
+
+MENTOR_ID = "mntr_01HX4V2K8P"
+QUEUE_BOUND = 1_024
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture
+def server(start_server: Callable[[], ServerProcess]) -> ServerProcess:
+    """A server of this test's own."""
+    return start_server()
+
+
+async def total(stub: MentorStatusSyncStub) -> int:
+    page = await stub.ListSyncEvents(pb.ListSyncEventsRequest(limit=1), timeout=CALL_SECONDS)
+    return page.pagination.total
+
+
+async def health_changes(channel: grpc.aio.Channel) -> AsyncIterator[int]:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    async for change in stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=CALL_SECONDS):
+        yield change.status
+
+
+async def test_a_call_whose_deadline_passes_in_the_queue_leaves_nothing(
+    stub: MentorStatusSyncStub, server: ServerProcess, database: Database
+) -> None:
+    """The caller gets DEADLINE_EXCEEDED, and its write, which no batch had taken yet, is dropped."""
+    with WriteLock(database) as lock:
+        taken = asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), **key("taken")))
+        await asyncio.to_thread(server.wait_for_queue, 1)
+        late = stub.SubmitEvent(
+            submit(MENTOR_ID),
+            metadata=(("idempotency-key", "late"), ("x-request-id", "late")),
+            timeout=0.1,
+        )
+        assert (await failure(late)).code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await asyncio.to_thread(server.call_line, "late"))["code"] == "CANCELLED"
+        lock.release()
+        assert (await taken).accepted
+    assert await total(stub) == 1
+    await stub.SubmitEvent(submit(MENTOR_ID), **key("late"))
+    assert await total(stub) == 2
+
+
+async def test_reads_do_not_wait_for_writes(stub: MentorStatusSyncStub, database: Database) -> None:
+    """While a write waits for the database, lists and snapshots are answered."""
+    await stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
+    with WriteLock(database) as lock:
+        waiting = asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS))
+        assert await total(stub) == 1
+        snapshot = await stub.GetMentorStatus(pb.GetMentorStatusRequest(mentor_id=MENTOR_ID), timeout=CALL_SECONDS)
+        assert snapshot.status == pb.paused
+        lock.release()
+        await waiting
+
+
+async def test_a_full_queue_refuses_writes_and_keeps_those_it_took(
+    stub: MentorStatusSyncStub, server: ServerProcess, database: Database
+) -> None:
+    """UNAVAILABLE, OVERLOADED, with RetryInfo and retry-after; what was queued is written, each once."""
+    with WriteLock(database) as lock:
+        calls = [
+            asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), **key(str(number))))
+            for number in range(QUEUE_BOUND)
+        ]
+        await asyncio.to_thread(server.wait_for_queue, QUEUE_BOUND)
+        refused = await failure(stub.SubmitEvent(submit(MENTOR_ID), **key("too-much")))
+        lock.release()
+        answers = await asyncio.gather(*calls)
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED")
+    assert refused.details["RetryInfo"].retry_delay.seconds == 1
+    assert refused.metadata["retry-after"] == "1"
+    assert len({answer.sync_event_id for answer in answers}) == QUEUE_BOUND
+    assert await total(stub) == QUEUE_BOUND
+
+
+async def test_a_broken_database_is_told_and_recovered_from(
+    channel: grpc.aio.Channel, stub: MentorStatusSyncStub, server: ServerProcess, database: Database
+) -> None:
+    """Calls get UNAVAILABLE, STORAGE_UNAVAILABLE, health says NOT_SERVING, and both recover by themselves."""
+    changes = health_changes(channel)
+    assert await anext(changes) == SERVING
+    database.execute("ALTER TABLE log RENAME TO away")
+    assert await anext(changes) == NOT_SERVING
+    list_request = pb.ListSyncEventsRequest()
+    for call in (
+        stub.SubmitEvent(submit(MENTOR_ID), **key("k")),
+        stub.ListSyncEvents(list_request, timeout=CALL_SECONDS),
+    ):
+        failed = await failure(call)
+        assert (failed.code, failed.reason) == (grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE")
+        assert failed.details["RetryInfo"].retry_delay.seconds == 1
+        assert failed.metadata["retry-after"] == "1"
+        assert "log" not in failed.message
+    database.execute("ALTER TABLE away RENAME TO log")
+    assert await anext(changes) == SERVING
+    assert (await stub.SubmitEvent(submit(MENTOR_ID), **key("k"))).accepted
+    assert await total(stub) == 1
+    assert any("no such table" in line["event"] for line in server.log_lines() if line["level"] == "error")
+
+
+async def test_an_unforeseen_error_is_logged_whole_and_told_as_nothing(
+    stub: MentorStatusSyncStub, server: ServerProcess, database: Database
+) -> None:
+    """INTERNAL: the traceback is in the log under the request id, and nothing of it goes to the caller."""
+    await stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
+    database.execute("UPDATE mentors SET status = 77")
+    call = stub.GetMentorStatus(
+        pb.GetMentorStatusRequest(mentor_id=MENTOR_ID), metadata=(("x-request-id", "broken"),), timeout=CALL_SECONDS
+    )
+    failed = await failure(call)
+    assert (failed.code, failed.reason, failed.message) == (grpc.StatusCode.INTERNAL, "INTERNAL", "internal error")
+    assert "77" not in str(failed)
+    assert "ValueError: 77" in server.call_line("broken")["traceback"]
+    assert await total(stub) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_server_told_to_stop_finishes_what_it_accepted(
+    stub: MentorStatusSyncStub, server: ServerProcess, database: Database, number: signal.Signals
+) -> None:
+    """It refuses new calls, answers the accepted ones, and ends with status 0; all is stored."""
+    with WriteLock(database) as lock:
+        accepted = asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS))
+        await asyncio.to_thread(server.wait_for_queue, 1)
+        server.signal(number)
+        await asyncio.to_thread(server.wait_until_refusing)
+        refused = stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
+        assert (await failure(refused)).code is grpc.StatusCode.UNAVAILABLE
+        lock.release()
+        answer = await accepted
+    assert await asyncio.to_thread(server.end) == 0
+    assert [line["event"] for line in server.log_lines()][-1] == "stopped"
+    assert database.execute("SELECT sync_event_id FROM events") == [(answer.sync_event_id,)]
+
+
+async def test_watching_the_health_does_not_hold_up_the_end(channel: grpc.aio.Channel, server: ServerProcess) -> None:
+    """A watcher learns of the end by NOT_SERVING, and the server does not wait for it until the drain time is over."""
+    changes = health_changes(channel)
+    assert await anext(changes) == SERVING
+    started = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert await anext(changes) == NOT_SERVING
+    assert await asyncio.to_thread(server.end) == 0
+    assert time.monotonic() - started < 5

@@ -1,0 +1,58 @@
+"""What tests need as clients of the service over gRPC."""
+
+from typing import Any, NamedTuple
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+
+SERVICE = "mentorstatus.v1.MentorStatusSync"
+CALL_SECONDS = 20  # no call takes so long: a test that hangs fails instead
+DETAILS = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
+
+
+class Failure(NamedTuple):
+    """A call's error: its status, the details by their names, and what else came with it."""
+
+    code: grpc.StatusCode
+    message: str
+    details: dict[str, Any]
+    metadata: dict[str, str | bytes]
+
+    @property
+    def reason(self) -> str:
+        assert self.details["ErrorInfo"].domain == "mentorstatus"
+        reason: str = self.details["ErrorInfo"].reason
+        return reason
+
+
+def failure_of(error: grpc.aio.AioRpcError) -> Failure:
+    metadata = dict(error.trailing_metadata())
+    status = status_pb2.Status.FromString(metadata.pop("grpc-status-details-bin", b""))
+    details = {}
+    for packed in status.details:
+        for kind in DETAILS:
+            detail = kind()
+            if packed.Unpack(detail):
+                details[kind.DESCRIPTOR.name] = detail
+    if status.code:
+        assert (status.code, status.message) == (error.code().value[0], error.details())
+    return Failure(error.code(), error.details() or "", details, metadata)
+
+
+async def failure(call: Any) -> Failure:
+    """What a call failed with."""
+    try:
+        answer = await call
+    except grpc.aio.AioRpcError as error:
+        return failure_of(error)
+    raise AssertionError(f"answered instead of failing: {answer}")
+
+
+def submit(mentor_id: str, event_type: int = pb.PauseMentorEvent, **fields: Any) -> pb.SubmitEventRequest:
+    return pb.SubmitEventRequest(mentor_id=mentor_id, event_type=event_type, **fields)  # type: ignore[arg-type]  # any number can be sent
+
+
+def key(value: str) -> dict[str, Any]:
+    """The arguments of a call with an idempotency key."""
+    return {"metadata": (("idempotency-key", value),), "timeout": CALL_SECONDS}

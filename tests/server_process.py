@@ -1,0 +1,155 @@
+"""`mentorsync serve` as a process of its own, on free ports and a database of its own."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self
+from urllib.request import urlopen
+
+from mentorsync.storage.migrator import migrate
+from mentorsync.storage.sqlite import SqliteEngine
+
+WAIT_SECONDS = 20
+POLL_SECONDS = 0.01  # how often another process is looked at
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mentorsync", *arguments]
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment with these settings and no others."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("MENTORSYNC_")}
+    return others | {f"MENTORSYNC_{name.upper()}": value for name, value in settings.items()}
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """Waits until another process has come so far, and returns what the condition gave."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(POLL_SECONDS)
+    return result
+
+
+class Database:
+    """A SQLite file, seen from outside the server. `url` is what settings want."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    def migrate(self) -> None:
+        engine = SqliteEngine(self.path)
+        migrate(engine)
+        engine.close()
+
+    def connect(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(self.path, isolation_level=None))
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        with self.connect() as connection:
+            return connection.execute(sql).fetchall()
+
+
+class WriteLock:
+    """While held, no server can write: what it takes from its queue waits."""
+
+    def __init__(self, database: Database) -> None:
+        self._connection = sqlite3.connect(database.path, isolation_level=None)
+
+    def __enter__(self) -> Self:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self
+
+    def release(self) -> None:
+        self._connection.execute("ROLLBACK")
+
+    def __exit__(self, *_error: object) -> None:
+        self._connection.close()
+
+
+class ServerProcess:
+    """A server that is ready. `grpc` and `metrics` are the addresses that it told."""
+
+    def __init__(self, database: Database, log: Path) -> None:
+        self.database = database
+        self._log = log
+        settings = {"database_url": database.url, "grpc_address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0"}
+        with log.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                command("serve"), env=environment(settings), stdout=subprocess.PIPE, stderr=stderr, text=True
+            )
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, log.read_text()
+        self.ready: dict[str, str] = json.loads(line)
+        self.grpc = self.ready["grpc"]
+        self.metrics = self.ready["metrics"]
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
+
+    def call_line(self, request_id: str) -> dict[str, Any]:
+        """Waits for the log line of a call."""
+        line: dict[str, Any] = wait_until(
+            lambda: next((line for line in self.log_lines() if line.get("request_id") == request_id), None),
+            f"the log line of {request_id}",
+        )
+        return line
+
+    def wait_until_refusing(self) -> None:
+        """Waits until nobody new can connect."""
+        host, _, port = self.grpc.partition(":")
+
+        def is_refusing() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex((host, int(port))) == errno.ECONNREFUSED
+
+        wait_until(is_refusing, "refused connections")
+
+    def metric(self, sample: str) -> float | None:
+        """The value of a sample, such as `name` or `name{label="value"}`."""
+        with urlopen(f"http://{self.metrics}/metrics", timeout=WAIT_SECONDS) as response:
+            lines = response.read().decode().splitlines()
+        return next((float(line.removeprefix(f"{sample} ")) for line in lines if line.startswith(f"{sample} ")), None)
+
+    def wait_for_queue(self, depth: int) -> None:
+        """Waits until as many writes are queued or being written."""
+        wait_until(lambda: self.metric("mentorsync_write_queue_depth") == depth, f"{depth} writes in the queue")
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Waits for the end and returns the exit status."""
+        return self._process.wait(WAIT_SECONDS)
+
+    def stop(self) -> int:
+        """Asks the server to stop, where it still runs, and returns its exit status."""
+        self.signal(signal.SIGTERM)
+        return self.end()
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.end()
+
+    def end(self) -> int:
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        finally:
+            self._process.wait()
+            assert self._process.stdout
+            self._process.stdout.close()
