@@ -1,7 +1,6 @@
 """The tables of the storage that uses Peewee as its ORM, as its documentation teaches it."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from peewee import (
     BigIntegerField,
@@ -60,7 +59,7 @@ class Event(OrmModel):
 
 def open_database(url: str) -> Database:
     """The database behind a URL, with the models bound to it and their tables made."""
-    database = _database(url)
+    database: Database = _database(url)
     database.bind([Mentor, Event])
     database.create_tables([Mentor, Event])
     return database
@@ -69,4 +68,4 @@ def open_database(url: str) -> Database:
 def _database(url: str) -> Any:
     if url.startswith("sqlite:///"):
         return SqliteDatabase(url.removeprefix("sqlite:///"), pragmas=SQLITE_PRAGMAS, timeout=BUSY_SECONDS)
-    return PostgresqlDatabase(urlsplit(url).path.removeprefix("/"), dsn=url)
+    return PostgresqlDatabase(url)
