@@ -29,8 +29,8 @@ Answer = tuple[int, Any]
 
 
 def converse(address: str) -> list[Answer]:
-    """Goes through every endpoint over REST. Returns the status and body of each answer, with ids and times replaced, and
-    leaves no event pending.
+    """Goes through every endpoint over REST, and leaves no event pending. Returns the status and body of each answer,
+    with ids and times replaced.
     """
     connection = HTTPConnection(address, timeout=TIMEOUT_SECONDS)
     answers: list[Answer] = []
@@ -67,7 +67,8 @@ def require_snapshot(address: str) -> None:
     """One call over gRPC, decoded: h2load cannot tell a message from an error."""
     method, make_payload = CALLS["snapshot"]
     with grpc.insecure_channel(address) as channel:
-        answer = channel.unary_unary(PATH_PREFIX + method)(make_payload(mentor_id(0)), timeout=TIMEOUT_SECONDS)
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PATH_PREFIX + method)
+        answer = call(make_payload(mentor_id(0)), timeout=TIMEOUT_SECONDS)
     snapshot = pb.GetMentorStatusResponse.FromString(answer)
     assert snapshot.mentor_id == mentor_id(0), snapshot
     assert len(snapshot.pending_events) == 1, snapshot

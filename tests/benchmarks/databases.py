@@ -13,9 +13,13 @@ from tests.benchmarks.load.result import LoadResult
 
 MENTORS = 1_000
 PENDING = 1_000  # what lists are measured on
-FIRST_UPDATED = 2_000  # the events that updates and deletes go through: more than one measurement gets to
-FIRST_DELETED = 21_000
-EVENTS = 40_000
+SUBMITTING_MENTORS = 10_000  # most of them new
+# The events that updates and deletes go through: more than one measurement gets to.
+FIRST_UPDATED = 2_000
+FIRST_DELETED = 51_000
+CHANGED = 49_000
+EVENTS = 100_000
+EVENTS_OF_A_MENTOR = 10  # where growth is measured
 CONDITIONS = {"submit": "TRUE", "update": "reason LIKE 'Corrected%'", "delete": "deleted_at IS NOT NULL"}
 
 

@@ -9,18 +9,32 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.benchmarks.cells import CELLS, Cell
-from tests.benchmarks.databases import FIRST_DELETED, FIRST_UPDATED, EventTable, fault_of
+from tests.benchmarks.databases import (
+    CHANGED,
+    FIRST_DELETED,
+    FIRST_UPDATED,
+    MENTORS,
+    SUBMITTING_MENTORS,
+    EventTable,
+    fault_of,
+)
 from tests.benchmarks.load.h2load import run_h2load
 from tests.benchmarks.load.result import LoadResult
 from tests.benchmarks.load.wrk import Requests, run_wrk
 from tests.benchmarks.measurement import Measurement
 from tests.benchmarks.processes import Program, cpu_seconds, python_module
 
-FIRST_EVENTS = {"update": FIRST_UPDATED, "delete": FIRST_DELETED}
+REQUESTS = {
+    "submit": Requests("submit", mentors=SUBMITTING_MENTORS),
+    "snapshot": Requests("snapshot", mentors=MENTORS),
+    "list": Requests("list"),
+    "update": Requests("update", first_event=FIRST_UPDATED, events=CHANGED),
+    "delete": Requests("delete", first_event=FIRST_DELETED, events=CHANGED),
+}
 
 
 class Subject(Protocol):
-    def measure(self, variant: str, cell: Cell, number: int, seconds: float) -> Measurement:
+    def measure(self, variant: str, cell: Cell, number: int, seconds: int) -> Measurement:
         """Puts the cell's load on the subject for `seconds`, in the round of this number."""
 
 
@@ -33,7 +47,7 @@ class Server:
     events: EventTable | None = None
     others: Sequence[int] = field(default=())
 
-    def measure(self, variant: str, cell: Cell, number: int, seconds: float) -> Measurement:
+    def measure(self, variant: str, cell: Cell, number: int, seconds: int) -> Measurement:
         before = self.events.count(cell.operation) if self.events else None
         cpu_before = self._cpu_seconds()
         load = self._run(cell, seconds)
@@ -41,10 +55,10 @@ class Server:
         after = self.events.count(cell.operation) if self.events else None
         return _measurement(variant, cell, number, load, cpu, fault_of(load, cell.in_flight, before, after))
 
-    def _run(self, cell: Cell, seconds: float) -> LoadResult:
+    def _run(self, cell: Cell, seconds: int) -> LoadResult:
         if cell.transport != "REST":
             return run_h2load(self.address, cell.operation, cell.in_flight, seconds)
-        requests = Requests(cell.operation, CELLS.index(cell), first_event=FIRST_EVENTS.get(cell.operation, 0))
+        requests = REQUESTS[cell.operation]._replace(second=CELLS.index(cell))
         return run_wrk(self.address, requests, cell.in_flight, seconds)
 
     def _cpu_seconds(self) -> dict[str, float]:
@@ -58,7 +72,7 @@ class StorageWriters:
     kind: str
     events: EventTable
 
-    def measure(self, variant: str, cell: Cell, number: int, seconds: float) -> Measurement:
+    def measure(self, variant: str, cell: Cell, number: int, seconds: int) -> Measurement:
         arguments = (self.kind, self.events.url, str(cell.in_flight), str(seconds))
         command = python_module("tests.benchmarks.writers", *arguments)
         report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
@@ -74,7 +88,7 @@ class Disk:
     run: Callable[[Path, int, float], LoadResult]
     path: Path
 
-    def measure(self, variant: str, cell: Cell, number: int, seconds: float) -> Measurement:
+    def measure(self, variant: str, cell: Cell, number: int, seconds: int) -> Measurement:
         cpu_before = time.process_time()
         load = self.run(self.path, cell.in_flight, seconds)
         cpu = {"python": time.process_time() - cpu_before}

@@ -1,31 +1,32 @@
--- What wrk sends. Arguments: the operation; the second (00-59) that client timestamps lie in, so that no two runs on
--- one database send the same submit; the page to list; the names of the numbers are those of filling.py.
+-- What wrk sends, one request after the other. Arguments: those of wrk.py's Requests, in its order.
 
 local PREFIX = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
-local KNOWN_MENTORS = 1000 -- of filling.py
-local SUBMITTING_MENTORS = 10000
 local SCATTER, SCATTER_MODULUS = 2654435761, 4294967296 -- of filling.py
 
 local count = 0
-local second, page, first_event
+local second, page, first_event, events, mentors
 local headers = {["content-type"] = "application/json"}
 
+local function mentor_id()
+  return string.format("mntr_%06d", count * SCATTER % SCATTER_MODULUS % mentors)
+end
+
 local function event_path()
-  return string.format("%s/events/evt_%08X", PREFIX, (first_event + count) * SCATTER % SCATTER_MODULUS)
+  return string.format("%s/events/evt_%08X", PREFIX, (first_event + count % events) * SCATTER % SCATTER_MODULUS)
 end
 
 local operations = {
   submit = function()
     local body = string.format(
-      '{"event_type":"PauseMentorEvent","mentor_id":"mntr_%06d","reason":"Taking a short break",' ..
-      '"client_timestamp":"2026-03-26T09:14:%sZ"}',
-      count % SUBMITTING_MENTORS, string.format("%s.%06d", second, count))
+      '{"event_type":"PauseMentorEvent","mentor_id":"%s","reason":"Taking a short break",' ..
+      '"client_timestamp":"2026-03-26T09:14:%s.%06dZ"}', mentor_id(), second, count)
     return wrk.format("POST", PREFIX .. "/events", headers, body)
   end,
-  snapshot = function() return wrk.format("GET", string.format("%s/mntr_%06d", PREFIX, count % KNOWN_MENTORS)) end,
-  list = function() return wrk.format("GET", string.format("%s?page=%d", PREFIX, page)) end,
+  snapshot = function() return wrk.format("GET", PREFIX .. "/" .. mentor_id()) end,
+  list = function() return wrk.format("GET", PREFIX .. "?page=" .. page) end,
   update = function()
-    return wrk.format("PUT", event_path(), headers, '{"acknowledged":false,"reason":"Corrected: extended leave"}')
+    local body = string.format('{"acknowledged":false,"reason":"Corrected: leave %06d"}', count)
+    return wrk.format("PUT", event_path(), headers, body)
   end,
   delete = function() return wrk.format("DELETE", event_path()) end,
 }
@@ -34,9 +35,8 @@ local operation
 
 function init(arguments)
   operation = operations[arguments[1]]
-  second = arguments[2]
-  page = tonumber(arguments[3])
-  first_event = tonumber(arguments[4])
+  second, page = arguments[2], arguments[3]
+  first_event, events, mentors = tonumber(arguments[4]), tonumber(arguments[5]), tonumber(arguments[6])
 end
 
 function request()
