@@ -42,6 +42,11 @@ class PostgresServer:
         self._binaries = _binaries(directory)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def create(self) -> "PostgresServer":
         """Makes an empty cluster and starts it."""
         if os.geteuid() == 0:

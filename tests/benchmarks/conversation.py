@@ -1,0 +1,93 @@
+"""Calls through which variants show, before they are measured, that they do what they are measured for."""
+
+import json
+import re
+from http.client import HTTPConnection
+from typing import Any
+
+import grpc
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+from mentorsync.rpc.asgi import PATH_PREFIX
+from mentorsync.up import LIST_PATH
+
+from tests.benchmarks.filling import mentor_id
+from tests.benchmarks.load.h2load import CALLS
+
+TIMEOUT_SECONDS = 30
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+EVENT_ID = re.compile(r"evt_[0-9A-Z]{8}")
+MENTOR_ID = "mntr_conversation"
+SUBMIT = {
+    "event_type": "PauseMentorEvent",
+    "mentor_id": MENTOR_ID,
+    "reason": "Taking a short break",
+    "client_timestamp": "2026-03-26T09:14:55Z",
+}
+STALE = SUBMIT | {"event_type": "ActivateMentorEvent", "client_timestamp": "2020-01-01T00:00:00Z"}
+
+Answer = tuple[int, Any]
+
+
+def converse(address: str) -> list[Answer]:
+    """Goes through every endpoint over REST, and leaves no event pending. Returns the status and body of each answer,
+    with ids and times replaced.
+    """
+    connection = HTTPConnection(address, timeout=TIMEOUT_SECONDS)
+    answers: list[Answer] = []
+
+    def call(method: str, path: str, body: object = None) -> Any:
+        payload = None if body is None else json.dumps(body)
+        connection.request(method, LIST_PATH + path, payload, {"content-type": "application/json"})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        answers.append((response.status, _comparable(answer, response.status)))
+        return answer
+
+    submitted = call("POST", "/events", SUBMIT)
+    repeated = call("POST", "/events", SUBMIT)
+    assert submitted["sync_event_id"] == repeated["sync_event_id"], "a repeated submit made a new event"
+    event_path = f"/events/{submitted['sync_event_id']}"
+    call("POST", "/events", STALE)
+    call("GET", f"/{MENTOR_ID}")
+    call("GET", "?page=1&limit=2")
+    call("GET", f"?mentor_id={MENTOR_ID}")
+    call("GET", "?page=0")
+    call("GET", "/mntr_unknown")
+    call("POST", "/events", {"event_type": "NapMentorEvent", "mentor_id": MENTOR_ID})
+    call("PUT", event_path, {"acknowledged": True, "reason": "Seen"})
+    call("DELETE", event_path)
+    call("DELETE", event_path)
+    call("PUT", event_path, {"acknowledged": False})
+    call("GET", f"/{MENTOR_ID}")
+    connection.close()
+    return answers
+
+
+def require_snapshot(address: str) -> None:
+    """One call over gRPC, decoded: h2load cannot tell a message from an error."""
+    method, make_payload = CALLS["snapshot"]
+    with grpc.insecure_channel(address) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PATH_PREFIX + method)
+        answer = call(make_payload(mentor_id(0)), timeout=TIMEOUT_SECONDS)
+    snapshot = pb.GetMentorStatusResponse.FromString(answer)
+    assert snapshot.mentor_id == mentor_id(0), snapshot
+    assert len(snapshot.pending_events) == 1, snapshot
+
+
+def _comparable(answer: Any, status: int) -> Any:
+    # An error's message is each server's own, and the order of its keys is free.
+    return answer["code"] if status >= 400 else _without_variables(answer)
+
+
+def _without_variables(value: Any) -> Any:
+    """The value with ids and times replaced, and objects as lists of pairs, whose order then counts."""
+    match value:
+        case dict():
+            return [(key, _without_variables(item)) for key, item in value.items()]
+        case list():
+            return [_without_variables(item) for item in value]
+        case str() if TIME.fullmatch(value):
+            return "a time"
+        case str() if EVENT_ID.fullmatch(value):
+            return "an event id"
+    return value

@@ -1,0 +1,71 @@
+"""`mentorsync up` on a database of some size: how long each endpoint takes, one request after the other."""
+
+import time
+from contextlib import AbstractContextManager
+from itertools import count
+from types import TracebackType
+
+from tests.benchmarks.databases import EVENTS_OF_A_MENTOR, fault_of
+from tests.benchmarks.load.result import LoadResult
+from tests.benchmarks.load.wrk import Requests, run_wrk, start_wrk
+from tests.benchmarks.processes import Program, python_module
+from tests.benchmarks.variants import FREE_ADDRESSES, MENTORSYNC, UP_REST
+
+LIMIT = 20
+SECONDS = 1  # of each endpoint in each round
+BESIDE_SECONDS = 3
+SUBMITTING_MENTORS = 10_000_000  # mostly new ones, at every size: snapshots must not grow with the rounds
+SNAPSHOTS_IN_FLIGHT = 4  # beside one client that reads the deepest pages
+
+
+class GrownService(AbstractContextManager["GrownService"]):
+    """engine: the name of it; events: how many there are in the database; ready_seconds: from start to ready."""
+
+    def __init__(self, engine: str, events: int, url: str) -> None:
+        self.engine = engine
+        self.events = events
+        started = time.perf_counter()
+        self._program = Program(python_module(MENTORSYNC, "up"), FREE_ADDRESSES | {"MENTORSYNC_DATABASE_URL": url})
+        self.address = self._program.wait_for(UP_REST)
+        self.ready_seconds = time.perf_counter() - started
+        self._seconds = count()
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._program.stop()
+
+    @property
+    def snapshots(self) -> Requests:
+        return Requests("snapshot", mentors=self.events // EVENTS_OF_A_MENTOR)
+
+    @property
+    def deepest_page(self) -> int:
+        return self.events // LIMIT
+
+    def measure(self, _number: int) -> dict[str, float]:
+        """The median microseconds of each endpoint."""
+        requests = {
+            "page 1": Requests("list"),
+            "middle page": Requests("list", page=self.deepest_page // 2),
+            "snapshot": self.snapshots,
+            "submit": Requests("submit", second=next(self._seconds), mentors=SUBMITTING_MENTORS),
+            "update": Requests("update", first_event=1, events=self.events),
+        }
+        return {name: self.load(each, 1, SECONDS).p50 for name, each in requests.items()}
+
+    def load(self, requests: Requests, in_flight: int, seconds: int) -> LoadResult:
+        """Raises RuntimeError when an answer was an error."""
+        result = run_wrk(self.address, requests, in_flight, seconds)
+        if fault := fault_of(result, in_flight, None, None):
+            raise RuntimeError(f"{requests}: {fault}")
+        return result
+
+
+def beside_deep_pages(service: GrownService) -> float:
+    """The p99 of snapshots while another client reads the last pages of all, over their p99 without."""
+    usual = service.load(service.snapshots, SNAPSHOTS_IN_FLIGHT, BESIDE_SECONDS)
+    deep = Requests("list", page=service.deepest_page)
+    with start_wrk(service.address, deep, 1, BESIDE_SECONDS + 1):
+        beside = service.load(service.snapshots, SNAPSHOTS_IN_FLIGHT, BESIDE_SECONDS)
+    return beside.p99 / usual.p99

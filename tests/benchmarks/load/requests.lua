@@ -1,0 +1,53 @@
+-- What wrk sends, one request after the other. Arguments: those of wrk.py's Requests, in its order.
+
+local PREFIX = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+local SCATTER, SCATTER_MODULUS = 2654435761, 4294967296 -- of filling.py
+
+local count = 0
+local second, page, first_event, events, mentors
+local headers = {["content-type"] = "application/json"}
+
+local function mentor_id()
+  return string.format("mntr_%06d", count * SCATTER % SCATTER_MODULUS % mentors)
+end
+
+local function event_path()
+  return string.format("%s/events/evt_%08X", PREFIX, (first_event + count % events) * SCATTER % SCATTER_MODULUS)
+end
+
+local operations = {
+  submit = function()
+    local body = string.format(
+      '{"event_type":"PauseMentorEvent","mentor_id":"%s","reason":"Taking a short break",' ..
+      '"client_timestamp":"2026-03-26T09:14:%s.%06dZ"}', mentor_id(), second, count)
+    return wrk.format("POST", PREFIX .. "/events", headers, body)
+  end,
+  snapshot = function() return wrk.format("GET", PREFIX .. "/" .. mentor_id()) end,
+  list = function() return wrk.format("GET", PREFIX .. "?page=" .. page) end,
+  update = function()
+    local body = string.format('{"acknowledged":false,"reason":"Corrected: leave %06d"}', count)
+    return wrk.format("PUT", event_path(), headers, body)
+  end,
+  delete = function() return wrk.format("DELETE", event_path()) end,
+}
+
+local operation
+
+function init(arguments)
+  operation = operations[arguments[1]]
+  second, page = arguments[2], arguments[3]
+  first_event, events, mentors = tonumber(arguments[4]), tonumber(arguments[5]), tonumber(arguments[6])
+end
+
+function request()
+  count = count + 1
+  return operation()
+end
+
+function done(summary, latency, _)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests":%d,"seconds":%.6f,"p50":%d,"p99":%d,"errors":%d}\n',
+    summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end

@@ -1,0 +1,47 @@
+"""The project's gRPC service over Peewee's ORM: the same calls, with one transaction for each."""
+
+import asyncio
+import signal
+from argparse import Namespace
+from typing import Any, cast
+
+import uvloop
+from mentorsync import logs
+from mentorsync.app import grpc_server
+from mentorsync.config import DATABASE_URL, GRPC_ADDRESS, LOG_LEVEL, resolve
+from mentorsync.logs import LineWriter
+from mentorsync.metrics import Metrics
+from mentorsync.rpc.calls import Calls
+from mentorsync.rpc.service import Service
+
+from tests.benchmarks.peers.orm import ThreadedOrm
+
+SETTINGS = (DATABASE_URL, GRPC_ADDRESS, LOG_LEVEL)
+
+
+class ProbedOrm(ThreadedOrm):
+    async def probe(self) -> None:
+        """Nothing: this server's health is nobody's business."""
+
+
+async def serve(settings: Namespace, call_log: LineWriter) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    orm = cast("Any", ProbedOrm(settings.database_url))  # stands for both the reader and the writer
+    service = Service(Calls(orm, orm), Metrics(), call_log)
+    async with grpc_server(service, orm, settings.grpc_address) as address:
+        print(f"gRPC {address}", flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    settings = resolve(Namespace(), SETTINGS)
+    call_log = logs.set_up(settings.log_level)
+    try:
+        uvloop.run(serve(settings, call_log))
+    finally:
+        call_log.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Programs under measurement: started, waited for and ended, with the CPU clocks and memory of all their processes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from mentorsync_gateway.process import die_with
+
+START_SECONDS = 30
+STOP_SECONDS = 30
+KEPT_OUTPUT_BYTES = 16_384  # of what a program prints, the last: enough for its announcements and its last words
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+PYTHON_MODULE = (sys.executable, "-m")
+
+
+class ProgramEndedError(Exception):
+    """A program ended, or kept silent, before it served. The message holds its last words."""
+
+
+class Program:
+    """A process with its descendants. Its output is read all the time, as a container's runtime would."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            arguments,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - started before the threads that it could disturb
+        )
+        self._output = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        return self._output.decode(errors="replace")
+
+    def wait_for(self, pattern: str) -> str:
+        """The first group of what the program announces. Raises ProgramEndedError."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (match := re.search(pattern, self.output)):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._thread.join(1)
+                raise ProgramEndedError(f"{self._process.args!r} did not serve:\n{self.output}")
+            time.sleep(0.005)
+        return match[1]
+
+    def ask_to_stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        self.ask_to_stop()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._thread.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as stream:
+            while chunk := os.read(stream.fileno(), 65_536):
+                self._output = (self._output + chunk)[-KEPT_OUTPUT_BYTES:]
+
+
+def python_module(name: str, *arguments: str) -> tuple[str, ...]:
+    return (*PYTHON_MODULE, name, *arguments)
+
+
+def process_tree(roots: Iterable[int]) -> list[int]:
+    """The processes and all their living descendants."""
+    found = []
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            waiting += map(int, _text(children).split())
+    return found
+
+
+def cpu_seconds(roots: Iterable[int]) -> dict[str, float]:
+    """CPU time so far by name of process, of all its threads, and of the children that it has outlived."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for pid in process_tree(roots):
+        try:
+            clock = time.clock_gettime(
+                (~pid << 3) | 2
+            )  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of linux/posix-timers.h
+        except OSError:  # it has just ended
+            continue
+        fields = _text(Path(f"/proc/{pid}/stat")).rpartition(") ")[2].split()
+        outlived = sum(map(int, fields[13:15])) / CLOCK_TICKS if fields else 0
+        seconds[process_name(pid)] += clock + outlived
+    return seconds
+
+
+class Footprint(NamedTuple):
+    """What processes hold: proportional memory in bytes (shared pages count once in all), and open descriptors."""
+
+    memory: int
+    descriptors: int
+    threads: int
+
+    @classmethod
+    def of(cls, roots: Iterable[int]) -> Self:
+        pids = process_tree(roots)
+        return cls(
+            sum(map(_proportional_memory, pids)),
+            sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
+            sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids),
+        )
+
+
+def process_name(pid: int) -> str:
+    return _text(Path(f"/proc/{pid}/comm")).strip()
+
+
+def _proportional_memory(pid: int) -> int:
+    match = re.search(r"^Pss: +([0-9]+) kB", _text(Path(f"/proc/{pid}/smaps_rollup")), re.MULTILINE)
+    return int(match[1]) * 1_024 if match else 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # the process has just ended
+        return ""

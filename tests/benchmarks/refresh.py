@@ -1,0 +1,76 @@
+"""Puts the last full runs into docs/performance.md and README.md: `make bench-docs`.
+
+What stands between the markers is replaced; the runs' JSON and the picture go into docs/benchmarks.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from tests.benchmarks import cells
+from tests.benchmarks.cells import Cell
+from tests.benchmarks.measurement import by_round
+from tests.benchmarks.plot import draw
+from tests.benchmarks.report import full_report, table
+from tests.benchmarks.results import RESULTS, ROOT, Comparison, Results, load_results
+from tests.benchmarks.statistics import Summary
+from tests.benchmarks.variants import EMBEDDED, FASTAPI_ENGINE, FASTAPI_ORM, SEPARATE
+
+PUBLISHED = ROOT / "docs" / "benchmarks"
+SHORT_TABLE_CELLS = (cells.REST_SUBMIT_64, cells.REST_SNAPSHOT_64, cells.REST_LIST_16)
+SHORT_TABLE_VARIANTS = (EMBEDDED, SEPARATE, FASTAPI_ENGINE, FASTAPI_ORM)
+
+
+def main() -> None:
+    results = load_results(RESULTS)
+    runs = {"compare": results.comparison, "growth": results.growth, "soak": results.soak}
+    for name, run in runs.items():
+        if run is not None and not run.is_full:
+            sys.exit(f"{RESULTS / name}.json comes from a quick run: run it in full, or remove it")
+    PUBLISHED.mkdir(parents=True, exist_ok=True)
+    for name, run in runs.items():
+        if run is not None:
+            shutil.copy(RESULTS / f"{name}.json", PUBLISHED)
+    draw(results.comparison, PUBLISHED / "latency.png")
+    replace(ROOT / "docs" / "performance.md", full_report(results))
+    replace(ROOT / "README.md", short_table(results))
+
+
+def replace(path: Path, text: str) -> None:
+    """Puts text between the file's markers. Ends the program where there are none."""
+    before, found = re.subn(
+        r"(<!-- benchmarks: begin[^>]*-->\n).*?(<!-- benchmarks: end -->)",
+        lambda match: f"{match[1]}\n{text.strip()}\n\n{match[2]}",
+        path.read_text(),
+        flags=re.DOTALL,
+    )
+    if not found:
+        sys.exit(f"{path} has no line <!-- benchmarks: begin --> with <!-- benchmarks: end --> after it")
+    path.write_text(before)
+
+
+def short_table(results: Results) -> str:
+    """Throughput and p99 of a few loads, and the machine."""
+    comparison = results.comparison
+    rows = [
+        (variant.name, *(_throughput_and_p99(comparison, variant.name, cell) for cell in SHORT_TABLE_CELLS))
+        for variant in SHORT_TABLE_VARIANTS
+    ]
+    machine = comparison.machine
+    return (
+        f"{table(('Requests/s (p99)', *map(str, SHORT_TABLE_CELLS)), rows)}\n\n"
+        f"Medians of {comparison.rounds} rounds on {machine['processor']}, {machine['date']}. "
+        "Every write is on disk before its answer."
+    )
+
+
+def _throughput_and_p99(comparison: Comparison, variant: str, cell: Cell) -> str:
+    def median(metric: str) -> float:
+        return Summary.of(list(by_round(comparison.measurements, variant, cell, metric).values())).median
+
+    return f"{median('throughput'):,.0f} ({median('p99') / 1000:.0f} ms)"
+
+
+if __name__ == "__main__":
+    main()

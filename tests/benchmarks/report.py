@@ -1,0 +1,135 @@
+"""The results as Markdown."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from tests.benchmarks.cells import CELLS, Cell
+from tests.benchmarks.measurement import Measurement, by_round, chosen
+from tests.benchmarks.results import Comparison, Growth, Results, Soak
+from tests.benchmarks.statistics import Summary, ratios
+from tests.benchmarks.targets import Target, all_targets
+from tests.benchmarks.variants import EMBEDDED, EMBEDDED_AGAIN, VARIANTS
+
+MEGABYTE = 1e6
+SOAK_ROWS = 10
+
+
+def full_report(results: Results) -> str:
+    comparison = results.comparison
+    sections = [
+        ("Targets", targets_table(all_targets(results))),
+        *(
+            (transport, load_table(comparison, transport))
+            for transport in dict.fromkeys(cell.transport for cell in CELLS)
+        ),
+        ("Noise: the same variant twice", noise_table(comparison)),
+    ]
+    if results.growth:
+        sections.append(("Growth", growth_table(results.growth)))
+    if results.soak:
+        sections.append(("Soak", soak_table(results.soak)))
+    sections.append(("Machine", machine_table(comparison)))
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections) + "\n"
+
+
+def targets_table(targets: Iterable[Target]) -> str:
+    return table(("What", "Must", "Goal", "Measured", "Met"), map(_target_row, targets))
+
+
+def _target_row(target: Target) -> Sequence[str]:
+    bound = target.bound
+    sign = "≥" if bound.at_least else "≤"
+    steps = [f"{sign} {step:g}{bound.unit}" for step in (bound.must, bound.goal)]
+    if not target.values:
+        return (target.what, *steps, "", "not measured")
+    summary = Summary.of(target.values)
+    return (target.what, *steps, with_quartiles(summary, bound.unit), bound.verdict(summary.median))
+
+
+def load_table(comparison: Comparison, transport: str) -> str:
+    """Each load on each variant."""
+    rows = [
+        _load_row(comparison.measurements, variant.name, cell)
+        for cell in CELLS
+        if cell.transport == transport
+        for variant in VARIANTS
+        if cell in variant.cells
+    ]
+    return table(("Load", "Variant", "Requests/s", "p50 ms", "p99 ms", "CPU µs a request"), rows)
+
+
+def _load_row(measurements: Sequence[Measurement], variant: str, cell: Cell) -> Sequence[str]:
+    def summary(metric: str, scale: float = 1) -> str:
+        return with_quartiles(
+            Summary.of([value * scale for value in by_round(measurements, variant, cell, metric).values()])
+        )
+
+    load = f"{cell.operation}, {cell.in_flight} in flight"
+    cpu = cpu_split(measurements, variant, cell)
+    return (load, variant, summary("throughput"), summary("p50", 1e-3), summary("p99", 1e-3), cpu)
+
+
+def cpu_split(measurements: Sequence[Measurement], variant: str, cell: Cell) -> str:
+    """Medians by process, the service's first and the load generator's last."""
+    by_process = defaultdict(list)
+    for measurement in chosen(measurements, variant, cell):
+        for name, microseconds in measurement.cpu.items():
+            by_process[name].append(microseconds)
+    medians = {name: Summary.of(values).median for name, values in by_process.items()}
+    return ", ".join(f"{name} {median:.0f}" for name, median in medians.items() if round(median))
+
+
+def noise_table(comparison: Comparison) -> str:
+    rows = []
+    for cell in EMBEDDED.cells:
+        again, once = (
+            by_round(comparison.measurements, variant.name, cell, "throughput")
+            for variant in (EMBEDDED_AGAIN, EMBEDDED)
+        )
+        rows.append((str(cell), with_quartiles(Summary.of(ratios(again, once)), "×")))
+    return table(("Load", "Throughput, second against first"), rows)
+
+
+def growth_table(growth: Growth) -> str:
+    rows = []
+    for row in growth.rows:
+        ratio = growth.ratios(row.engine, row.level, row.operation, row.events)
+        duration = with_quartiles(Summary.of(row.durations))
+        against_smallest = with_quartiles(Summary.of(ratio), "×")
+        rows.append((row.engine, row.level, row.operation, f"{row.events:,}", duration, against_smallest))
+    ready = ", ".join(f"{seconds:.2f} s at {events} events" for events, seconds in growth.ready_seconds.items())
+    header = ("Engine", "Level", "Operation", "Events", "Median µs", "Against the fewest")
+    return f"{table(header, rows)}\n\nFrom start to ready: {ready}."
+
+
+def soak_table(soak: Soak) -> str:
+    rows = [
+        (
+            f"{sample.seconds / 60:.1f}",
+            f"{sample.memory / MEGABYTE:.0f}",
+            str(sample.descriptors),
+            str(sample.threads),
+        )
+        for sample in soak.samples[:: max(1, len(soak.samples) // SOAK_ROWS)]
+    ]
+    counts = (
+        f"{soak.minutes:g} minutes, {soak.answered:,} answers, {soak.refused:,} of them errors, "
+        f"{soak.broken:,} connections left in the middle of a request."
+    )
+    return f"{counts}\n\n{table(('Minute', 'Memory MB', 'File descriptors', 'Threads'), rows)}"
+
+
+def machine_table(comparison: Comparison) -> str:
+    facts = comparison.machine | {"rounds": f"{comparison.rounds}, each measurement {comparison.seconds} s"}
+    return table(("", ""), facts.items())
+
+
+def with_quartiles(summary: Summary, unit: str = "") -> str:
+    """Three digits, as many as mean something."""
+    digits = 0 if summary.median >= 100 else 1 if summary.median >= 10 else 2
+    median, lower, upper = (f"{value:,.{digits}f}" for value in summary)
+    return f"{median}{unit} ({lower}–{upper})" if lower != upper else f"{median}{unit}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))

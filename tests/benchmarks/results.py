@@ -1,0 +1,143 @@
+"""What runs leave behind: JSON files in .benchmarks, for the reports."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from tests.benchmarks.measurement import Measurement
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / ".benchmarks"
+
+
+def result_path(name: str) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    return RESULTS / name
+
+
+class Comparison(NamedTuple):
+    """A run of compare.py. seconds: of each measurement. ready_seconds: of each round's `mentorsync up`."""
+
+    rounds: int
+    seconds: int
+    machine: dict[str, str]
+    ready_seconds: list[float]
+    measurements: list[Measurement]
+
+    @property
+    def is_full(self) -> bool:
+        return self.rounds > 1
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        measurements = [Measurement.from_json(value) for value in values["measurements"]]
+        return cls(**values | {"measurements": measurements})
+
+
+class GrowthRow(NamedTuple):
+    """The median duration, in microseconds, of an operation with `events` in the database, in each round."""
+
+    engine: str
+    level: str
+    operation: str
+    events: int
+    durations: list[float]
+
+
+class Growth(NamedTuple):
+    """A run of growth.py. beside_deep_pages: p99 of snapshots beside deep pages over their usual p99, in each round.
+    ready_seconds: of `mentorsync up`, by number of events.
+    """
+
+    machine: dict[str, str]
+    rows: list[GrowthRow]
+    beside_deep_pages: list[float]
+    ready_seconds: dict[str, float]
+
+    @property
+    def is_full(self) -> bool:
+        return max(row.events for row in self.rows) == 10_000_000
+
+    def ratios(self, engine: str, level: str, operation: str, events: int) -> list[float]:
+        """Each round's duration over the same round's at the smallest size."""
+        rows = {row.events: row.durations for row in self.rows if row[:3] == (engine, level, operation)}
+        if events not in rows:
+            return []
+        return [duration / base for duration, base in zip(rows[events], rows[min(rows)], strict=True)]
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        return cls(**values | {"rows": [GrowthRow(**row) for row in values["rows"]]})
+
+
+class SoakSample(NamedTuple):
+    """memory: bytes. descriptors, threads: numbers. All of all processes."""
+
+    seconds: float
+    memory: int
+    descriptors: int
+    threads: int
+
+
+class Soak(NamedTuple):
+    """A run of soak.py. answered, refused: requests; broken: connections that were left in the middle."""
+
+    machine: dict[str, str]
+    minutes: float
+    answered: int
+    refused: int
+    broken: int
+    samples: list[SoakSample]
+
+    @property
+    def is_full(self) -> bool:
+        return self.minutes >= 10
+
+    @property
+    def memory_after(self) -> int:
+        return self.samples[-1].memory
+
+    @property
+    def memory_growth(self) -> float:
+        """Memory in the last quarter over that in the second; in the first, caches fill."""
+        memory = [sample.memory for sample in self.samples]
+        quarter = len(memory) // 4
+        return statistics.median(memory[-quarter:]) / statistics.median(memory[quarter : 2 * quarter])
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        return cls(**values | {"samples": [SoakSample(**sample) for sample in values["samples"]]})
+
+
+class Results(NamedTuple):
+    comparison: Comparison
+    growth: Growth | None
+    soak: Soak | None
+
+
+def save(result: Comparison | Growth | Soak, path: Path) -> None:
+    path.write_text(json.dumps(_named(result), indent=1) + "\n")
+
+
+def load_results(directory: Path) -> Results:
+    """What lies in a directory; a comparison must be there."""
+    kinds = {"growth": Growth, "soak": Soak}
+    others = {name: _load(kind, directory / f"{name}.json") for name, kind in kinds.items()}
+    comparison = _load(Comparison, directory / "compare.json")
+    if comparison is None:
+        raise FileNotFoundError(directory / "compare.json")
+    return Results(comparison, **others)
+
+
+def _load(kind: Any, path: Path) -> Any:
+    return kind.from_json(json.loads(path.read_text())) if path.exists() else None
+
+
+def _named(value: Any) -> Any:
+    """Named tuples as objects, all the way down, except cells, which stay lists."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict") and type(value).__name__ != "Cell":
+        return {name: _named(item) for name, item in value._asdict().items()}
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    return value

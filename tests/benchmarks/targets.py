@@ -1,0 +1,114 @@
+"""What the service is to reach, and how far it came."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.benchmarks import cells
+from tests.benchmarks import variants as v
+from tests.benchmarks.cells import Cell
+from tests.benchmarks.measurement import by_round
+from tests.benchmarks.results import Comparison, Growth, Results, Soak
+from tests.benchmarks.statistics import ratios
+from tests.benchmarks.variants import Variant
+
+
+class Bound(NamedTuple):
+    """Two steps, in one unit, and whether they are lower or upper bounds."""
+
+    must: float
+    goal: float
+    unit: str = "×"
+    at_least: bool = True
+
+    def verdict(self, value: float) -> str:
+        for step, word in ((self.goal, "goal"), (self.must, "must")):
+            if value >= step if self.at_least else value <= step:
+                return word
+        return "missed"
+
+
+class Target(NamedTuple):
+    """One row. values: one for each round; empty where nothing was measured."""
+
+    what: str
+    bound: Bound
+    values: list[float]
+
+
+class RatioRow(NamedTuple):
+    what: str
+    cell: Cell
+    variant: Variant
+    base: Variant
+    bound: Bound
+    metric: str = "throughput"
+
+
+def at_most(must: float, goal: float, unit: str = "×") -> Bound:
+    return Bound(must, goal, unit, at_least=False)
+
+
+RATIO_ROWS = (
+    RatioRow("throughput", cells.REST_SUBMIT_16, v.EMBEDDED, v.FASTAPI_ORM, Bound(8, 12)),
+    RatioRow("throughput", cells.REST_SUBMIT_64, v.EMBEDDED, v.FASTAPI_ORM, Bound(10, 16)),
+    RatioRow("p99", cells.REST_SUBMIT_16, v.EMBEDDED, v.FASTAPI_ORM, at_most(1, 1), "p99"),
+    RatioRow("p99", cells.REST_SUBMIT_64, v.EMBEDDED, v.FASTAPI_ORM, at_most(1, 1), "p99"),
+    RatioRow("throughput", cells.REST_SUBMIT_1, v.EMBEDDED, v.FASTAPI_ORM, Bound(2.5, 3.5)),
+    RatioRow("throughput", cells.REST_SNAPSHOT_16, v.EMBEDDED, v.FASTAPI_ORM, Bound(7, 11)),
+    RatioRow("throughput", cells.REST_SNAPSHOT_64, v.EMBEDDED, v.FASTAPI_ORM, Bound(8, 15)),
+    RatioRow("throughput", cells.REST_LIST_16, v.EMBEDDED, v.FASTAPI_ORM, Bound(5, 10)),
+    RatioRow("throughput", cells.REST_UPDATE_16, v.EMBEDDED, v.FASTAPI_ORM, Bound(5, 10)),
+    RatioRow("throughput", cells.REST_DELETE_16, v.EMBEDDED, v.FASTAPI_ORM, Bound(5, 10)),
+    RatioRow("throughput", cells.REST_SUBMIT_16, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(1.2, 1.7)),
+    RatioRow("throughput", cells.REST_SUBMIT_64, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(1.5, 2.2)),
+    RatioRow("throughput", cells.REST_SNAPSHOT_16, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(1.5, 2)),
+    RatioRow("throughput", cells.REST_SNAPSHOT_64, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(2, 3)),
+    RatioRow("throughput", cells.REST_SUBMIT_64, v.SEPARATE, v.FASTAPI_ORM, Bound(4.5, 6)),
+    RatioRow("throughput", cells.GRPC_SUBMIT_64, v.GRPC_SERVER, v.GRPC_ECHO, Bound(0.65, 0.8)),
+    RatioRow("throughput", cells.GRPC_SNAPSHOT_16, v.GRPC_SERVER, v.GRPC_ECHO, Bound(0.8, 0.9)),
+    RatioRow("throughput", cells.REST_SUBMIT_64, v.EMBEDDED, v.EMBEDDED_ECHO, Bound(0.5, 0.65)),
+    RatioRow("throughput", cells.STORAGE_SUBMIT_64, v.ENGINE, v.ORM, Bound(12, 18)),
+    RatioRow("throughput", cells.POSTGRES_SUBMIT_64, v.POSTGRES, v.POSTGRES_ORM, Bound(4, 6)),
+    RatioRow("throughput", cells.POSTGRES_SUBMIT_1, v.POSTGRES, v.POSTGRES_ORM, Bound(1, 1.5)),
+    # What the embedded mode was made for.
+    RatioRow("throughput", cells.REST_SUBMIT_16, v.EMBEDDED, v.SEPARATE, Bound(1.7, 1.7)),
+    RatioRow("throughput", cells.REST_SUBMIT_64, v.EMBEDDED, v.SEPARATE, Bound(2, 2)),
+    RatioRow("throughput", cells.REST_SNAPSHOT_16, v.EMBEDDED, v.SEPARATE, Bound(2.2, 2.2)),
+    RatioRow("throughput", cells.REST_SNAPSHOT_64, v.EMBEDDED, v.SEPARATE, Bound(3, 3)),
+)
+GROWING = ("page 1", "snapshot", "submit", "update")
+
+
+def all_targets(results: Results) -> list[Target]:
+    """Every row, whether it was measured or not."""
+    return [
+        *comparison_targets(results.comparison),
+        *growth_targets(results.growth),
+        *soak_targets(results.soak),
+        Target("Ready after a warm start (`mentorsync up`)", at_most(3, 1.5, " s"), results.comparison.ready_seconds),
+    ]
+
+
+def comparison_targets(comparison: Comparison) -> Iterator[Target]:
+    for row in RATIO_ROWS:
+        values, base = (
+            by_round(comparison.measurements, variant.name, row.cell, row.metric) for variant in (row.variant, row.base)
+        )
+        what = f"{row.cell}: {row.what} of {row.variant.name}, against {row.base.name}"
+        yield Target(what, row.bound, ratios(values, base))
+
+
+def growth_targets(growth: Growth | None) -> Iterator[Target]:
+    for operation in GROWING:
+        values = growth.ratios("SQLite", "storage", operation, 10_000_000) if growth else []
+        yield Target(f"Storage, {operation} at 10,000,000 events, against 1,000", at_most(1.3, 1.1), values)
+    values = growth.beside_deep_pages if growth else []
+    what = "p99 of snapshots while another client reads the deepest pages of 1,000,000 pending, against its usual"
+    yield Target(what, at_most(1.5, 1.2), values)
+
+
+def soak_targets(soak: Soak | None) -> Iterator[Target]:
+    memory = [soak.memory_after / 1e6] if soak else []
+    yield Target("Memory after the soak, embedded, Envoy included", at_most(180, 130, " MB"), memory)
+    growth = [soak.memory_growth] if soak else []
+    yield Target("Memory in the soak's last quarter, against its second", at_most(1.05, 1.02), growth)

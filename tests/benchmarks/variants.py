@@ -1,0 +1,192 @@
+"""The variants that are compared, and how each is started."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from mentorsync.storage.engine import open_engine
+from mentorsync.storage.migrator import migrate
+
+from tests.benchmarks import cells
+from tests.benchmarks.cells import Cell
+from tests.benchmarks.databases import EventTable, Templates
+from tests.benchmarks.disk import run_fdatasync, run_group_commit
+from tests.benchmarks.peers.orm_models import open_database
+from tests.benchmarks.processes import Program, python_module
+from tests.benchmarks.subjects import Disk, Server, StorageWriters, Subject
+from tests.postgres_server import PostgresServer
+
+FREE_ADDRESSES = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")}
+# What the programs announce.
+UP_REST = r"REST +http://(\S+)"
+UP_GRPC = r"gRPC +(\S+)"
+SERVE_GRPC = r'"grpc": "(\S+)"'
+GATEWAY_REST = r'"rest": "(\S+)"'
+UVICORN = r"running on http://(\S+)"
+FELL_BACK = "as two processes instead"  # Envoy could not host Python, and `up` runs separate
+MENTORSYNC = "mentorsync"
+PEERS = "tests.benchmarks.peers"
+
+
+class Surroundings(NamedTuple):
+    """What a round's variants start in: an empty folder, the templates, PostgreSQL with the process that it is, and the
+    stack that stops what was started.
+    """
+
+    directory: Path
+    templates: Templates
+    postgres: PostgresServer
+    postgres_pid: int
+    stack: ExitStack
+
+    def program(self, module: str, *arguments: str, url: str = "") -> Program:
+        environment = FREE_ADDRESSES | ({"MENTORSYNC_DATABASE_URL": url} if url else {})
+        program = Program(python_module(module, *arguments), environment)
+        self.stack.callback(program.stop)
+        return program
+
+    def database(self, table: str) -> EventTable:
+        """A copy of a template, for one variant alone."""
+        number = len(list(self.directory.glob("*.db")))
+        return self.templates.copy(table, self.directory / f"{number}.db")
+
+
+# Starts a variant, and returns what waits until it serves: so variants start side by side.
+Start = Callable[[Surroundings], Callable[[], Subject]]
+
+
+class Variant(NamedTuple):
+    name: str
+    cells: tuple[Cell, ...]
+    start: Start
+
+
+def up(*arguments: str) -> Start:
+    """`mentorsync up`, REST."""
+
+    def start(surroundings: Surroundings) -> Callable[[], Server]:
+        events = surroundings.database("events")
+        program = surroundings.program(MENTORSYNC, "up", *arguments, url=events.url)
+
+        def wait() -> Server:
+            address = program.wait_for(UP_REST)
+            assert FELL_BACK not in program.output, program.output
+            return Server(address, [program], events)
+
+        return wait
+
+    return start
+
+
+def uvicorn(module: str, table: str) -> Start:
+    """A FastAPI peer. Its server writes no access log, which is to its advantage."""
+
+    def start(surroundings: Surroundings) -> Callable[[], Server]:
+        events = surroundings.database(table)
+        application = f"{PEERS}.{module}:create_app"
+        arguments = ("--factory", application, "--port=0", "--loop=uvloop", "--http=httptools", "--no-access-log")
+        program = surroundings.program("uvicorn", *arguments, url=events.url)
+        return lambda: Server(program.wait_for(UVICORN), [program], events)
+
+    return start
+
+
+def start_embedded_echo(surroundings: Surroundings) -> Callable[[], Server]:
+    program = surroundings.program(f"{PEERS}.echo_gateway")
+    return lambda: Server(program.wait_for(UP_REST), [program])
+
+
+def start_grpc_echo(surroundings: Surroundings) -> Callable[[], Server]:
+    program = surroundings.program(f"{PEERS}.echo_grpc")
+    return lambda: Server(program.wait_for(UP_GRPC), [program])
+
+
+def start_echo_behind_envoy(surroundings: Surroundings) -> Callable[[], Server]:
+    echo = surroundings.program(f"{PEERS}.echo_grpc")
+    gateway = surroundings.program(MENTORSYNC, "gateway", "--upstream", echo.wait_for(UP_GRPC))
+    return lambda: Server(gateway.wait_for(GATEWAY_REST), [gateway, echo])
+
+
+def start_serve(surroundings: Surroundings) -> Callable[[], Server]:
+    events = surroundings.database("events")
+    program = surroundings.program(MENTORSYNC, "serve", url=events.url)
+    return lambda: Server(program.wait_for(SERVE_GRPC), [program], events)
+
+
+def start_serve_on_postgres(surroundings: Surroundings) -> Callable[[], Server]:
+    events = EventTable(_new_postgres_database(surroundings, "engine"), "events")
+    engine = open_engine(events.url)
+    migrate(engine)
+    engine.close()
+    program = surroundings.program(MENTORSYNC, "serve", url=events.url)
+    return lambda: Server(program.wait_for(SERVE_GRPC), [program], events, [surroundings.postgres_pid])
+
+
+def start_orm_on_postgres(surroundings: Surroundings) -> Callable[[], Server]:
+    events = EventTable(_new_postgres_database(surroundings, "orm"), "event")
+    open_database(events.url).close()
+    program = surroundings.program(f"{PEERS}.grpc_orm", url=events.url)
+    return lambda: Server(program.wait_for(UP_GRPC), [program], events, [surroundings.postgres_pid])
+
+
+def writers(kind: str, table: str) -> Start:
+    def start(surroundings: Surroundings) -> Callable[[], StorageWriters]:
+        url = f"sqlite:///{surroundings.directory / kind}"
+        return lambda: StorageWriters(kind, EventTable(url, table))
+
+    return start
+
+
+def start_group_commit(surroundings: Surroundings) -> Callable[[], Disk]:
+    return lambda: Disk(run_group_commit, surroundings.directory / "group-commit")
+
+
+def start_fdatasync(surroundings: Surroundings) -> Callable[[], Disk]:
+    return lambda: Disk(run_fdatasync, surroundings.directory / "fdatasync")
+
+
+def _new_postgres_database(surroundings: Surroundings, name: str) -> str:
+    surroundings.postgres.execute(f"DROP DATABASE IF EXISTS {name}")
+    surroundings.postgres.execute(f"CREATE DATABASE {name}")
+    return surroundings.postgres.url(name)
+
+
+ECHOED_OVER_REST = (cells.REST_SNAPSHOT_64, cells.REST_SUBMIT_64)
+EMBEDDED = Variant("embedded", cells.REST_CELLS, up())
+EMBEDDED_AGAIN = Variant("embedded, again", cells.REST_CELLS, up())
+SEPARATE = Variant("separate", cells.REST_CELLS, up("--separate"))
+FASTAPI_ORM = Variant("FastAPI + Peewee ORM", cells.REST_CELLS, uvicorn("rest_orm", "event"))
+FASTAPI_ENGINE = Variant("FastAPI + our engine", cells.REST_CELLS, uvicorn("rest_engine", "events"))
+EMBEDDED_ECHO = Variant("echo inside Envoy", ECHOED_OVER_REST, start_embedded_echo)
+ECHO_BEHIND_ENVOY = Variant("grpc.aio echo behind Envoy", ECHOED_OVER_REST, start_echo_behind_envoy)
+GRPC_SERVER = Variant("grpcio server", cells.GRPC_CELLS, start_serve)
+GRPC_ECHO = Variant("grpc.aio echo", cells.GRPC_CELLS, start_grpc_echo)
+POSTGRES = Variant("grpcio server", cells.POSTGRES_CELLS, start_serve_on_postgres)
+POSTGRES_ORM = Variant("Peewee ORM behind gRPC", cells.POSTGRES_CELLS, start_orm_on_postgres)
+ENGINE = Variant("engine", (cells.STORAGE_SUBMIT_64,), writers("engine", "events"))
+ORM = Variant("Peewee ORM", (cells.STORAGE_SUBMIT_64,), writers("orm", "event"))
+GROUP_COMMIT = Variant("sqlite3 alone, batches of 64", (cells.STORAGE_SUBMIT_64,), start_group_commit)
+FDATASYNC = Variant("4 KiB, one after the other", (cells.DISK_SYNC,), start_fdatasync)
+VARIANTS = (
+    *(EMBEDDED, SEPARATE, FASTAPI_ORM, EMBEDDED_AGAIN, FASTAPI_ENGINE, EMBEDDED_ECHO, ECHO_BEHIND_ENVOY),
+    *(GRPC_SERVER, GRPC_ECHO, POSTGRES, POSTGRES_ORM, ENGINE, ORM, GROUP_COMMIT, FDATASYNC),
+)
+
+
+class StartedVariant(NamedTuple):
+    variant: Variant
+    subject: Subject
+
+
+@contextmanager
+def started(surroundings: Surroundings) -> Iterator[tuple[list[StartedVariant], float]]:
+    """All variants, running, and after how many seconds the first of them, started alone, was ready."""
+    with surroundings.stack:
+        before = time.perf_counter()
+        first = VARIANTS[0].start(surroundings)()
+        ready_seconds = time.perf_counter() - before
+        waits = [variant.start(surroundings) for variant in VARIANTS[1:]]
+        subjects = [first, *(wait() for wait in waits)]
+        yield [StartedVariant(*pair) for pair in zip(VARIANTS, subjects, strict=True)], ready_seconds
