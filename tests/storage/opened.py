@@ -18,9 +18,11 @@ WAIT_SECONDS = 10
 
 
 class OpenEngine(Protocol):
-    """Opens the test's database, which is empty at first, and the same at every call."""
+    """Opens the test's database of a name, which is empty at first, and the same at every call."""
 
-    def __call__(self, clock: Callable[[], int], new_event_id: Callable[[], str]) -> Engine: ...
+    def __call__(
+        self, clock: Callable[[], int], new_event_id: Callable[[], str], name: str = "mentorsync"
+    ) -> Engine: ...
 
 
 class Clock:
