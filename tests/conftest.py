@@ -1,9 +1,12 @@
+import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.databases import Databases
+from tests.postgres_server import PostgresServer, server_directory
 from tests.server_process import Database, ServerProcess
 
 
@@ -34,3 +37,17 @@ def start_server(database: Database, tmp_path: Path) -> Iterator[Callable[[], Se
     yield start
     for server in servers:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """A PostgreSQL server for all tests that do no harm to it: one of their own, or the one that a variable names."""
+    if url := os.environ.get("MENTORSYNC_TEST_POSTGRES_URL"):
+        yield Databases(url)
+        return
+    with server_directory() as directory:
+        server = PostgresServer(directory).create()
+        try:
+            yield Databases(server.url("postgres"))
+        finally:
+            server.stop()

@@ -6,11 +6,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from mentorsync_gateway.process import die_with
 
 NOBODY = 65_534  # PostgreSQL refuses to run as root
 START_SECONDS = 30
@@ -22,6 +26,13 @@ SETTINGS = {
     "max_connections": "60",
     "wal_sender_timeout": "5s",
 }
+
+
+@contextmanager
+def server_directory() -> Iterator[Path]:
+    """A folder for servers: pytest's are closed to others, such as the user that PostgreSQL runs as for root."""
+    with tempfile.TemporaryDirectory(prefix="mentorsync-postgres-") as directory:
+        yield Path(directory)
 
 
 def free_port() -> int:
@@ -60,7 +71,14 @@ class PostgresServer:
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *flags]
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **_as_nobody())
+            self._process = subprocess.Popen(  # it outlives no test run, however that ends
+                command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - it only asks the kernel for a signal
+                **_as_nobody(),
+            )
         self._wait_until_answering()
         return self
 

@@ -14,6 +14,7 @@ from mentorsync import __version__
 from mentorsync.config import (
     DATABASE_URL,
     GATEWAY_ADMIN_ADDRESS,
+    GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
     LOG_LEVEL,
     METRICS_ADDRESS,
@@ -144,7 +145,8 @@ def parse_age(text: str) -> int:
     return int(match[1]) * SECONDS[match[2]]
 
 
-UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, REST_ADDRESS, METRICS_ADDRESS, GATEWAY_ADMIN_ADDRESS, LOG_LEVEL)
+GATEWAY_SETTINGS = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
+UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *GATEWAY_SETTINGS, LOG_LEVEL)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -176,7 +178,7 @@ def build_parser() -> argparse.ArgumentParser:
         "(default 1)",
     )
     add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL), "run the gRPC server")
-    command = add(gateway, (REST_ADDRESS, GATEWAY_ADMIN_ADDRESS, LOG_LEVEL), "run the REST gateway before gRPC servers")
+    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL), "run the REST gateway before gRPC servers")
     command.add_argument(
         "--upstream",
         action="append",

@@ -29,6 +29,11 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def parse_optional_address(text: str) -> Address | None:
+    """As parse_address; nothing means none."""
+    return parse_address(text) if text else None
+
+
 def parse_log_level(text: str) -> str:
     levels = ("debug", "info", "warning", "error")
     if text.lower() not in levels:
@@ -64,6 +69,12 @@ GRPC_ADDRESS = Setting("grpc_address", "127.0.0.1:50051", parse_address, "where 
 REST_ADDRESS = Setting("rest_address", "127.0.0.1:8080", parse_address, "where the gateway serves REST")
 METRICS_ADDRESS = Setting("metrics_address", "127.0.0.1:9464", parse_address, "where /metrics is served")
 GATEWAY_ADMIN_ADDRESS = Setting("gateway_admin_address", "127.0.0.1:9901", parse_address, "where Envoy's admin listens")
+GATEWAY_GRPC_ADDRESS = Setting(
+    "gateway_grpc_address",
+    "",
+    parse_optional_address,
+    "where the gateway balances gRPC over all servers, for internal callers",
+)
 LOG_LEVEL = Setting("log_level", "info", parse_log_level, "the least severe level that is logged")
 
 
@@ -72,7 +83,7 @@ def add_flags(parser: ArgumentParser, settings: tuple[Setting, ...]) -> None:
         parser.add_argument(
             setting.flag,
             metavar=setting.name.rpartition("_")[2].upper(),
-            help=f"{setting.meaning} (default {setting.default}; variable {setting.variable})",
+            help=f"{setting.meaning} (default {setting.default or 'nowhere'}; variable {setting.variable})",
         )
 
 

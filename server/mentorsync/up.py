@@ -8,7 +8,7 @@ import socket
 import sys
 from argparse import Namespace
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -123,7 +123,13 @@ async def _run_embedded(settings: Namespace, stack: AsyncExitStack) -> None:
     inside = _with_ports(settings)
     envoy = await stack.enter_async_context(
         _running(
-            embedded(APPLICATION, settings.rest_address, settings.gateway_admin_address, [inside.grpc_address]),
+            embedded(
+                APPLICATION,
+                settings.rest_address,
+                settings.gateway_admin_address,
+                [inside.grpc_address],
+                settings.gateway_grpc_address,
+            ),
             embedded_environment() | variables(inside, SERVER_SETTINGS),
         )
     )
@@ -132,7 +138,7 @@ async def _run_embedded(settings: Namespace, stack: AsyncExitStack) -> None:
         "metrics": str(inside.metrics_address),
         "database": str(open_engine(settings.database_url)),
     }
-    await _tell_once_it_answers(Address(*envoy.addresses["rest"]), [served])
+    await _tell_once_it_answers(envoy, [served])
     await _until_one_ends([("the service", envoy.wait())])
 
 
@@ -140,10 +146,8 @@ async def _run_separate(settings: Namespace, stack: AsyncExitStack) -> None:
     """Envoy before one server or several."""
     servers = await stack.enter_async_context(_servers(settings))
     upstreams = [parse_address(server.announced["grpc"]) for server in servers]
-    envoy = await stack.enter_async_context(
-        _running(separate(settings.rest_address, settings.gateway_admin_address, upstreams))
-    )
-    await _tell_once_it_answers(Address(*envoy.addresses["rest"]), [server.announced for server in servers])
+    envoy = await stack.enter_async_context(_running(_before(upstreams, settings)))
+    await _tell_once_it_answers(envoy, [server.announced for server in servers])
     keep_running = settings.replicas > 1  # the others serve on, while one is started again
     ends = [server.keep_running() if keep_running else server.wait() for server in servers]
     await _until_one_ends([("the gateway", envoy.wait()), *(("the server", end) for end in ends)])
@@ -153,13 +157,17 @@ async def gateway(settings: Namespace) -> int:
     """Runs the gateway alone, before servers that run elsewhere, in the same way."""
 
     async def run(stack: AsyncExitStack) -> None:
-        configuration = separate(settings.rest_address, settings.gateway_admin_address, settings.upstream)
-        envoy = await stack.enter_async_context(_running(configuration))
+        envoy = await stack.enter_async_context(_running(_before(settings.upstream, settings)))
         ready = {name: str(Address(*address)) for name, address in envoy.addresses.items()}
         print(json.dumps({"event": "ready"} | ready), flush=True)
         await _until_one_ends([("the gateway", envoy.wait())])
 
     return await _supervise(run)
+
+
+def _before(servers: Sequence[Address], settings: Namespace) -> Config:
+    """The configuration of a gateway of its own, with what the settings say of gateways."""
+    return separate(settings.rest_address, settings.gateway_admin_address, servers, settings.gateway_grpc_address)
 
 
 async def _supervise(run: Callable[[AsyncExitStack], Awaitable[None]]) -> int:
@@ -224,15 +232,17 @@ def _free(address: Address) -> Address:
         return Address(address.host, probe.getsockname()[1])
 
 
-async def _tell_once_it_answers(rest: Address, servers: list[Mapping[str, str]]) -> None:
+async def _tell_once_it_answers(envoy: Gateway, servers: list[Mapping[str, str]]) -> None:
     """Waits until a request through the gateway succeeds, then tells where everything is."""
+    rest = Address(*envoy.addresses["rest"])
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             while not await asyncio.to_thread(_answers, rest):
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError as error:
         raise EndedError(f"the gateway at {rest} did not answer within {ANSWER_SECONDS:g} s") from error
-    _tell(rest, servers)
+    balanced = envoy.addresses.get("grpc")
+    _tell(rest, servers, Address(*balanced) if balanced else None)
 
 
 def _answers(rest: Address) -> bool:
@@ -265,11 +275,12 @@ async def _until_one_ends(processes: Iterable[tuple[str, Awaitable[int]]]) -> No
     raise EndedError(f"{tasks[ended]} ended unexpectedly, with status {ended.result()}: stopping")
 
 
-def _tell(rest: Address, servers: list[Mapping[str, str]]) -> None:
+def _tell(rest: Address, servers: list[Mapping[str, str]], balanced: Address | None) -> None:
+    over_all = f"\n          {balanced} (the gateway, over all servers)" if balanced else ""
     print(
         f"""\
 REST      http://{rest}
-gRPC      {", ".join(server["grpc"] for server in servers)}
+gRPC      {", ".join(server["grpc"] for server in servers)}{over_all}
 metrics   {", ".join(f"http://{server['metrics']}/metrics" for server in servers)}
 database  {servers[0]["database"]}
 

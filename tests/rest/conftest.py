@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from mentorsync_gateway.config import Address, Config, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.launcher import Gateway
+
+from tests.databases import Databases
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 METHODS = ("ListSyncEvents", "GetMentorStatus", "SubmitEvent", "UpdateEvent", "DeleteEvent")
@@ -65,20 +68,28 @@ def running_gateway(run: Run, config: Config, environment: Mapping[str, str] | N
         run(gateway.stop(drain_seconds=0))
 
 
-@pytest.fixture(scope="module", params=["separate", "embedded"])
-def service(request: pytest.FixtureRequest, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+# PostgreSQL in one mode: behind the calls the two are the same, and replicas on it run in this one.
+@pytest.fixture(scope="module", params=["separate-sqlite", "embedded-sqlite", "separate-postgres"])
+def service(request: pytest.FixtureRequest, run: Run, databases: Databases) -> Iterator[Service]:
     """The real service on an empty database, its own for each module of tests."""
-    mode: str = request.param
-    settings = {
-        "MENTORSYNC_DATABASE_URL": f"sqlite:///{tmp_path_factory.mktemp('database') / 'mentorsync.db'}",
-        "MENTORSYNC_METRICS_ADDRESS": "127.0.0.1:0",
-        "MENTORSYNC_GRPC_ADDRESS": "127.0.0.1:0",
-    }
-    subprocess.run(command("migrate"), env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
-    with (separate_gateway if mode == "separate" else embedded_gateway)(run, settings) as gateway:
-        running = Service(mode, gateway.addresses["rest"])
+    mode, _, engine = request.param.partition("-")
+    with ExitStack() as stack:
+        settings = {
+            "MENTORSYNC_DATABASE_URL": stack.enter_context(databases.fresh() if engine == "postgres" else fresh_file()),
+            "MENTORSYNC_METRICS_ADDRESS": "127.0.0.1:0",
+            "MENTORSYNC_GRPC_ADDRESS": "127.0.0.1:0",
+        }
+        subprocess.run(command("migrate"), env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
+        start = separate_gateway if mode == "separate" else embedded_gateway
+        running = Service(mode, stack.enter_context(start(run, settings)).addresses["rest"])
         wait_until_healthy(running)
         yield running
+
+
+@contextmanager
+def fresh_file() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as directory:
+        yield f"sqlite:///{directory}/mentorsync.db"
 
 
 @pytest.fixture(scope="module")

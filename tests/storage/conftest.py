@@ -3,16 +3,19 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from mentorsync.storage.engine import Engine
 from mentorsync.storage.migrator import migrate
+from mentorsync.storage.postgres import PostgresEngine
 from mentorsync.storage.sqlite import SqliteEngine
 
+from tests.databases import Databases
 from tests.storage.opened import Clock, EventIds, OpenedStorage, OpenEngine
 
 # An engine joins the suite with its name here and a fixture `open_<name>` that gives an OpenEngine.
-ENGINES = ["sqlite"]
+ENGINES = ["sqlite", "postgres"]
 
 
 @pytest.fixture
@@ -21,6 +24,22 @@ def open_sqlite(tmp_path: Path) -> OpenEngine:
         return SqliteEngine(tmp_path / f"{name}.db", clock, new_event_id)
 
     return open_named
+
+
+@pytest.fixture
+def open_postgres(databases: Databases) -> Iterator[OpenEngine]:
+    urls: dict[str, str] = {}
+    lock = Lock()
+
+    def open_named(clock: Callable[[], int], new_event_id: Callable[[], str], name: str = "mentorsync") -> Engine:
+        with lock:
+            if name not in urls:
+                urls[name] = databases.create()
+        return PostgresEngine(urls[name], clock, new_event_id)
+
+    yield open_named
+    for url in urls.values():
+        databases.drop(url)
 
 
 @pytest.fixture(params=ENGINES)

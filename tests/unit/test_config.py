@@ -6,6 +6,7 @@ import pytest
 from mentorsync.config import (
     DATABASE_URL,
     GATEWAY_ADMIN_ADDRESS,
+    GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
     LOG_LEVEL,
     METRICS_ADDRESS,
@@ -16,7 +17,15 @@ from mentorsync.config import (
     resolve,
 )
 
-ALL = (DATABASE_URL, GRPC_ADDRESS, REST_ADDRESS, METRICS_ADDRESS, GATEWAY_ADMIN_ADDRESS, LOG_LEVEL)
+ALL = (
+    DATABASE_URL,
+    GRPC_ADDRESS,
+    REST_ADDRESS,
+    METRICS_ADDRESS,
+    GATEWAY_ADMIN_ADDRESS,
+    GATEWAY_GRPC_ADDRESS,
+    LOG_LEVEL,
+)
 
 
 def test_the_names_and_defaults_are_a_public_interface() -> None:
@@ -27,6 +36,7 @@ def test_the_names_and_defaults_are_a_public_interface() -> None:
         ("MENTORSYNC_REST_ADDRESS", "--rest-address", "127.0.0.1:8080"),
         ("MENTORSYNC_METRICS_ADDRESS", "--metrics-address", "127.0.0.1:9464"),
         ("MENTORSYNC_GATEWAY_ADMIN_ADDRESS", "--gateway-admin-address", "127.0.0.1:9901"),
+        ("MENTORSYNC_GATEWAY_GRPC_ADDRESS", "--gateway-grpc-address", ""),
         ("MENTORSYNC_LOG_LEVEL", "--log-level", "info"),
     ]
 
@@ -63,6 +73,7 @@ def test_an_address_is_host_and_port(text: str, address: Address) -> None:
         (REST_ADDRESS, "http://h:1/", "must be host:port"),
         (METRICS_ADDRESS, "h:1.5", "must be host:port"),
         (GATEWAY_ADMIN_ADDRESS, "h:x", "must be host:port"),
+        (GATEWAY_GRPC_ADDRESS, "h", "must be host:port"),
         (LOG_LEVEL, "loud", "must be one of debug, info, warning, error"),
         (DATABASE_URL, "", "must begin with sqlite:/// or postgresql://"),
         (DATABASE_URL, "mysql://host/name", "must begin with sqlite:/// or postgresql://"),
@@ -81,3 +92,10 @@ def test_a_bad_value_is_named_with_what_would_be_right(setting: Setting, text: s
 def test_log_levels_may_be_written_in_capitals() -> None:
     """INFO is info."""
     assert LOG_LEVEL.parse("WARNING") == "warning"
+
+
+def test_the_gateways_grpc_listener_is_off_unless_it_has_an_address() -> None:
+    """No word, or an empty one, means none."""
+    for environment in ({}, {GATEWAY_GRPC_ADDRESS.variable: ""}):
+        assert resolve(Namespace(), (GATEWAY_GRPC_ADDRESS,), environment).gateway_grpc_address is None
+    assert GATEWAY_GRPC_ADDRESS.parse("127.0.0.1:50050") == Address("127.0.0.1", 50_050)

@@ -4,7 +4,6 @@ import logging
 import random
 import secrets
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -89,16 +88,20 @@ class _Database(PostgresqlDatabase):
 
     def __init__(self, url: str) -> None:
         super().__init__(url, prefer_psycopg3=True, **CONNECTION)
-        self._opened: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
+        self._opened: set[psycopg.Connection] = set()  # what a thread has open would go with it, unclosed
 
     def _connect(self) -> psycopg.Connection:
         connection: psycopg.Connection = super()._connect()  # type: ignore[misc]
         self._opened.add(connection)
         return connection
 
+    def _close(self, connection: psycopg.Connection) -> None:
+        self._opened.discard(connection)
+        super()._close(connection)  # type: ignore[misc]
+
     def close_everywhere(self) -> None:
-        for connection in self._opened:
-            connection.close()
+        while self._opened:
+            self._opened.pop().close()
 
 
 class PostgresEngine:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from argparse import Namespace
 from typing import Any, cast
 
@@ -36,7 +37,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
 
 def main() -> None:
     settings = resolve(Namespace(), SETTINGS)
-    call_log = logs.set_up(settings.log_level)
+    call_log = logs.set_up(settings.log_level, sys.stderr)
     try:
         uvloop.run(serve(settings, call_log))
     finally:

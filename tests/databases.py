@@ -1,0 +1,45 @@
+"""Databases for tests, on one PostgreSQL server."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+
+class Databases:
+    """Makes databases and drops them. `url` names any database of the server, to give these commands from."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @contextmanager
+    def fresh(self) -> Iterator[str]:
+        """The URL of a database without a schema, until the end."""
+        url = self.create()
+        try:
+            yield url
+        finally:
+            self.drop(url)
+
+    def create(self) -> str:
+        name = f"mentorsync_test_{secrets.token_hex(8)}"
+        self._execute("CREATE DATABASE {}", name)
+        return urlsplit(self._url)._replace(path=f"/{name}").geturl()
+
+    def drop(self, url: str) -> None:
+        self._execute("DROP DATABASE {} WITH (FORCE)", urlsplit(url).path.removeprefix("/"))
+
+    def _execute(self, command: str, name: str) -> None:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(SQL(command).format(Identifier(name)))
+
+
+def execute(url: str, sql: Any, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Runs one statement on a connection of its own and returns its rows."""
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        cursor = connection.execute(sql, parameters)
+        return cursor.fetchall() if cursor.description else []
