@@ -1,19 +1,31 @@
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.databases import Databases
+from tests.grpc_client import Connect
 from tests.postgres_server import PostgresServer, server_directory
 from tests.server_process import Database, ServerProcess
+
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)  # channels to one address would share theirs
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Tests that are coroutines run on asyncio, as the service does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+async def connect() -> AsyncIterator[Connect]:
+    """Opens a channel to an address. All tests that do share one event loop, by this fixture's life: when a call has
+    ended, grpc still has events for its loop.
+    """
+    yield lambda address: grpc.aio.insecure_channel(address, options=OWN_CONNECTION)  # noqa: PT022 - returning would end the loop
 
 
 @pytest.fixture

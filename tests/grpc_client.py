@@ -1,5 +1,6 @@
 """What tests need as clients of the service over gRPC."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import grpc
@@ -8,6 +9,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 CALL_SECONDS = 20  # no call takes so long: a test that hangs fails instead
+Connect = Callable[[str], grpc.aio.Channel]
 DETAILS = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
 
 

@@ -8,7 +8,7 @@ import grpc
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
-from tests.grpc_client import CALL_SECONDS, key, submit
+from tests.grpc_client import CALL_SECONDS, Connect, key, submit
 from tests.server_process import Database, ServerProcess
 
 ROUNDS = 3
@@ -19,7 +19,9 @@ MENTOR_ID = "mntr_01HX4V2K8P"
 Answers = dict[str, pb.SubmitEventResponse]
 
 
-async def submit_until_killed(server: ServerProcess, names: Callable[[], str]) -> tuple[Answers, set[str]]:
+async def submit_until_killed(
+    server: ServerProcess, connect: Connect, names: Callable[[], str]
+) -> tuple[Answers, set[str]]:
     """Streams submits, kills the server among them, and returns what was answered and which keys were not."""
     answers: Answers = {}
     unanswered: set[str] = set()
@@ -36,24 +38,24 @@ async def submit_until_killed(server: ServerProcess, names: Callable[[], str]) -
             if len(answers) == ANSWERS_BEFORE_KILL:
                 server.kill()
 
-    async with grpc.aio.insecure_channel(server.grpc) as channel:
+    async with connect(server.grpc) as channel:
         await asyncio.gather(*(stream(MentorStatusSyncStub(channel)) for _ in range(STREAMS)))
     return answers, unanswered
 
 
 async def test_every_answered_event_is_there_once_after_kill_9(
-    start_server: Callable[[], ServerProcess], database: Database
+    start_server: Callable[[], ServerProcess], connect: Connect, database: Database
 ) -> None:
     """After each restart answered submits give the same answer again, and unanswered ones one event when repeated."""
     numbers = count()
     answers: Answers = {}
     for _ in range(ROUNDS):
-        answered, unanswered = await submit_until_killed(start_server(), lambda: f"key-{next(numbers)}")
+        answered, unanswered = await submit_until_killed(start_server(), connect, lambda: f"key-{next(numbers)}")
         assert len(answered) >= ANSWERS_BEFORE_KILL
         assert unanswered
         answers |= answered
         server = start_server()
-        async with grpc.aio.insecure_channel(server.grpc) as channel:
+        async with connect(server.grpc) as channel:
             stub = MentorStatusSyncStub(channel)
             for name, answer in answers.items():
                 assert await stub.SubmitEvent(submit(MENTOR_ID, reason=name), **key(name)) == answer

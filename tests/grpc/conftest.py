@@ -5,6 +5,7 @@ import grpc
 import pytest
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
+from tests.grpc_client import Connect
 from tests.server_process import Database, ServerProcess
 
 NUMBERS = count()
@@ -22,8 +23,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-async def channel(server: ServerProcess) -> AsyncIterator[grpc.aio.Channel]:
-    async with grpc.aio.insecure_channel(server.grpc) as channel:
+async def channel(server: ServerProcess, connect: Connect) -> AsyncIterator[grpc.aio.Channel]:
+    async with connect(server.grpc) as channel:
         yield channel
 
 

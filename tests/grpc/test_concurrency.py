@@ -6,13 +6,12 @@ from contextlib import AsyncExitStack
 from itertools import pairwise
 from random import Random
 
-import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
-from tests.grpc_client import CALL_SECONDS, key, submit
+from tests.grpc_client import CALL_SECONDS, Connect, key, submit
 from tests.server_process import Database, ServerProcess
 
 CLIENTS = 8
@@ -22,15 +21,13 @@ ALLOWED_FROM = {1: {1, 2}, 2: {1, 2}, 3: {1, 2, 3}, 4: {1, 2, 3}}
 
 
 @pytest.fixture
-async def clients(start_server: Callable[[], ServerProcess]) -> AsyncIterator[list[MentorStatusSyncStub]]:
+async def clients(
+    start_server: Callable[[], ServerProcess], connect: Connect
+) -> AsyncIterator[list[MentorStatusSyncStub]]:
     """Clients with a connection each, on a server of this test's own."""
     server = start_server()
-    options = (("grpc.use_local_subchannel_pool", 1),)
     async with AsyncExitStack() as stack:
-        channels = [
-            await stack.enter_async_context(grpc.aio.insecure_channel(server.grpc, options=options))
-            for _ in range(CLIENTS)
-        ]
+        channels = [await stack.enter_async_context(connect(server.grpc)) for _ in range(CLIENTS)]
         yield [MentorStatusSyncStub(channel) for channel in channels]
 
 

@@ -6,13 +6,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import grpc
 import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 from mentorsync import __version__
 
-from tests.grpc_client import CALL_SECONDS, submit
+from tests.grpc_client import CALL_SECONDS, Connect, submit
 from tests.server_process import WAIT_SECONDS, Database, ServerProcess, command, environment
 
 MENTOR_ID = "mntr_01HX4V2K8P"
@@ -141,10 +140,10 @@ def test_migrating_says_what_it_did(tmp_path: Path) -> None:
 
 
 async def test_purge_works_beside_a_server(
-    start_server: Callable[[], ServerProcess], database: Database, tmp_path: Path
+    start_server: Callable[[], ServerProcess], connect: Connect, database: Database, tmp_path: Path
 ) -> None:
     """It removes what is old enough, says how many, and leaves what is pending and young."""
-    async with grpc.aio.insecure_channel(start_server().grpc) as channel:
+    async with connect(start_server().grpc) as channel:
         stub = MentorStatusSyncStub(channel)
         for _ in range(3):
             event = await stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
