@@ -17,8 +17,8 @@ PAUSE, RESUME, DEACTIVATE, ACTIVATE = EventType
 Opened = Callable[[], AbstractAsyncContextManager[OpenedStorage]]
 
 
-def submits(count: int) -> list[Operation]:
-    return [SubmitOperation(MENTOR_ID, PAUSE, "", None, f"key-{number}") for number in range(count)]
+def submits(*keys: str) -> list[Operation]:
+    return [SubmitOperation(MENTOR_ID, PAUSE, "", None, key) for key in keys]
 
 
 def events_in(outcomes: object) -> list[SyncEvent]:
@@ -145,20 +145,31 @@ class TestTakenEventIds:
         """The stored event keeps its id, and the new one gets another."""
         store = engine.open_store()
         event_ids.planned = ["evt_TAKEN000"]
-        (first,) = events_in(store.transact(submits(1)).outcomes)
+        (first,) = events_in(store.transact(submits("a")).outcomes)
         event_ids.planned = ["evt_TAKEN000", "evt_FREE0000"]
-        *_, second = events_in(store.transact(submits(2)).outcomes)
+        (second,) = events_in(store.transact(submits("b")).outcomes)
         assert (first.sync_event_id, second.sync_event_id) == ("evt_TAKEN000", "evt_FREE0000")
-        assert events_in(store.transact(submits(2)).outcomes) == [first, second]
+        assert events_in(store.transact(submits("a", "b")).outcomes) == [first, second]
+        store.close()
+
+    def test_an_id_of_an_event_that_the_batch_repeats_is_drawn_again(self, engine: Engine, event_ids: EventIds) -> None:
+        """The repeated submit gets its own event, not the new one."""
+        store = engine.open_store()
+        event_ids.planned = ["evt_TAKEN000"]
+        (first,) = events_in(store.transact(submits("a")).outcomes)
+        event_ids.planned = ["evt_TAKEN000", "evt_FREE0000"]
+        again, second = events_in(store.transact(submits("a", "b")).outcomes)
+        assert again == first
+        assert second.sync_event_id == "evt_FREE0000"
         store.close()
 
     def test_an_id_drawn_twice_within_a_batch_is_drawn_again(self, engine: Engine, event_ids: EventIds) -> None:
         """No two events of one batch share an id, and each is stored."""
         store = engine.open_store()
         event_ids.planned = ["evt_TAKEN000"] * 3
-        first, second = events_in(store.transact(submits(2)).outcomes)
+        first, second = events_in(store.transact(submits("a", "b")).outcomes)
         assert first.sync_event_id == "evt_TAKEN000" != second.sync_event_id
-        assert events_in(store.transact(submits(2)).outcomes) == [first, second]
+        assert events_in(store.transact(submits("a", "b")).outcomes) == [first, second]
         assert (second.sequence, second.revision) == (2, 2)
         store.close()
 
@@ -166,12 +177,12 @@ class TestTakenEventIds:
         """Both at once leave no gap in the sequence, and no operation undone or done twice."""
         store = engine.open_store()
         event_ids.planned = ["evt_TAKEN000"]
-        store.transact(submits(1))
+        store.transact(submits("a"))
         event_ids.planned = ["evt_TAKEN001", "evt_TAKEN000", "evt_TAKEN001", "evt_TAKEN001", "evt_TAKEN000"]
-        events = events_in(store.transact(submits(4)).outcomes)
-        assert [event.sequence for event in events] == [1, 2, 3, 4]
-        assert len({event.sync_event_id for event in events}) == 4
-        assert events_in(store.transact(submits(4)).outcomes) == events
+        events = events_in(store.transact(submits("b", "c", "d")).outcomes)
+        assert [event.sequence for event in events] == [2, 3, 4]
+        assert len({event.sync_event_id for event in events} | {"evt_TAKEN000"}) == 4
+        assert events_in(store.transact(submits("b", "c", "d")).outcomes) == events
         store.close()
 
 
