@@ -8,7 +8,7 @@ import pytest
 from mentorsync.storage import writer
 from mentorsync.storage.errors import OverloadedError
 
-from tests.storage.opened import OpenedStorage
+from tests.storage.opened import WAIT_SECONDS, OpenedStorage
 
 
 async def test_what_waits_is_written_together(storage: OpenedStorage) -> None:
@@ -47,7 +47,7 @@ async def test_a_write_beyond_the_bound_is_refused_at_once(
     queued = [asyncio.create_task(storage.submit()) for _ in range(10)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):
-        await storage.submit()
+        await asyncio.wait_for(storage.submit(), WAIT_SECONDS)
     storage.gate.open()
     events = await asyncio.gather(*queued)
     assert await storage.pending_ids() == [event.sync_event_id for event in sorted(events)]
@@ -110,7 +110,7 @@ async def test_a_failing_tidy_does_not_end_the_writer(storage: OpenedStorage, mo
             raise OSError("no space left on device")
 
     one_writer = writer.Writer(Untidy, lambda _operations: None)
-    await asyncio.wait_for(failed.wait(), 10)
+    await asyncio.wait_for(failed.wait(), WAIT_SECONDS)
     storage.writer, before = one_writer, storage.writer
     await before.close()
-    assert (await asyncio.wait_for(storage.submit(), 10)).sequence == 1
+    assert (await asyncio.wait_for(storage.submit(), WAIT_SECONDS)).sequence == 1
