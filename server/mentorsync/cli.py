@@ -3,7 +3,6 @@
 
 import argparse
 import asyncio
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,8 +35,9 @@ SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def serve(settings: argparse.Namespace) -> int:
-    # grpc reads this when it is imported. Its own lines are no JSON, and tell what our messages tell, too.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from mentorsync import runtime
+
+    runtime.prepare()
     import uvloop
 
     from mentorsync import app, logs

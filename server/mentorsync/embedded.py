@@ -8,8 +8,7 @@ import sys
 from argparse import Namespace
 from contextlib import AsyncExitStack
 
-from mentorsync import logs
-from mentorsync.app import running
+from mentorsync import logs, runtime
 from mentorsync.config import DATABASE_URL, GRPC_ADDRESS, LOG_LEVEL, METRICS_ADDRESS, SettingsError, resolve
 from mentorsync.rpc.asgi import Receive, Scope, Send, answer
 from mentorsync.rpc.service import Service
@@ -44,6 +43,9 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        runtime.prepare()
+        from mentorsync.app import running  # noqa: PLC0415 - imports grpc
+
         settings = resolve(Namespace(), SETTINGS)
         # The supervisor joins standard output to its own standard error, and would have to copy the other.
         call_log = logs.set_up(settings.log_level, sys.stdout)
