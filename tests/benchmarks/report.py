@@ -29,7 +29,7 @@ def full_report(results: Results) -> str:
     if results.soak:
         sections.append(("Soak", soak_table(results.soak)))
     sections.append(("Machine", machine_table(comparison)))
-    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections) + "\n"
+    return "\n\n".join(f"## {title[0].upper()}{title[1:]}\n\n{text}" for title, text in sections) + "\n"
 
 
 def targets_table(targets: Iterable[Target]) -> str:
