@@ -29,7 +29,7 @@ def full_report(results: Results) -> str:
     if results.soak:
         sections.append(("Soak", soak_table(results.soak)))
     sections.append(("Machine", machine_table(comparison)))
-    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections) + "\n"
+    return "\n\n".join(f"## {title[0].upper()}{title[1:]}\n\n{text}" for title, text in sections) + "\n"
 
 
 def targets_table(targets: Iterable[Target]) -> str:
@@ -99,7 +99,11 @@ def growth_table(growth: Growth) -> str:
         rows.append((row.engine, row.level, row.operation, f"{row.events:,}", duration, against_smallest))
     ready = ", ".join(f"{seconds:.2f} s at {events} events" for events, seconds in growth.ready_seconds.items())
     header = ("Engine", "Level", "Operation", "Events", "Median µs", "Against the fewest")
-    return f"{table(header, rows)}\n\nFrom start to ready: {ready}."
+    beside = with_quartiles(Summary.of(growth.beside_deep_pages), "×")
+    return (
+        f"{table(header, rows)}\n\nFrom start to ready: {ready}.\n\n"
+        f"p99 of snapshots beside a client that reads the deepest pages, against their p99 without: {beside}."
+    )
 
 
 def soak_table(soak: Soak) -> str:

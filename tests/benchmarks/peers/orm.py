@@ -133,9 +133,9 @@ class Orm:
 class ThreadedOrm:
     """The same for an event loop: each call runs in a pool of threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, threads: int = THREADS) -> None:
         self._orm = Orm(url)
-        self._executor = ThreadPoolExecutor(THREADS)
+        self._executor = ThreadPoolExecutor(threads)
 
     async def page(self, page: int, limit: int, mentor_id: str | None) -> Page:
         return await self._run(self._orm.page, page, limit, mentor_id)
