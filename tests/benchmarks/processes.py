@@ -78,8 +78,9 @@ class Program:
                 self._output = (self._output + chunk)[-KEPT_OUTPUT_BYTES:]
 
 
-def python_module(name: str, *arguments: str) -> tuple[str, ...]:
-    return (*PYTHON_MODULE, name, *arguments)
+def python_module(*arguments: str) -> tuple[str, ...]:
+    """The command that runs a module, whose name comes first."""
+    return (*PYTHON_MODULE, *arguments)
 
 
 def process_tree(roots: Iterable[int]) -> list[int]:

@@ -28,6 +28,7 @@ UVICORN = r"running on http://(\S+)"
 FELL_BACK = "as two processes instead"  # Envoy could not host Python, and `up` runs separate
 MENTORSYNC = "mentorsync"
 PEERS = "tests.benchmarks.peers"
+TUNED = (f"{PEERS}.tuned",)  # what shares grpc or the engine with the server shares its settings too
 
 
 class Surroundings(NamedTuple):
@@ -41,9 +42,9 @@ class Surroundings(NamedTuple):
     postgres_pid: int
     stack: ExitStack
 
-    def program(self, module: str, *arguments: str, url: str = "") -> Program:
+    def program(self, *arguments: str, url: str = "") -> Program:
         environment = FREE_ADDRESSES | ({"MENTORSYNC_DATABASE_URL": url} if url else {})
-        program = Program(python_module(module, *arguments), environment)
+        program = Program(python_module(*arguments), environment)
         self.stack.callback(program.stop)
         return program
 
@@ -80,14 +81,14 @@ def up(*arguments: str) -> Start:
     return start
 
 
-def uvicorn(module: str, table: str) -> Start:
+def uvicorn(module: str, table: str, *launcher: str) -> Start:
     """A FastAPI peer. Its server writes no access log, which is to its advantage."""
 
     def start(surroundings: Surroundings) -> Callable[[], Server]:
         events = surroundings.database(table)
         application = f"{PEERS}.{module}:create_app"
         arguments = ("--factory", application, "--port=0", "--loop=uvloop", "--http=httptools", "--no-access-log")
-        program = surroundings.program("uvicorn", *arguments, url=events.url)
+        program = surroundings.program(*launcher, "uvicorn", *arguments, url=events.url)
         return lambda: Server(program.wait_for(UVICORN), [program], events)
 
     return start
@@ -99,12 +100,12 @@ def start_embedded_echo(surroundings: Surroundings) -> Callable[[], Server]:
 
 
 def start_grpc_echo(surroundings: Surroundings) -> Callable[[], Server]:
-    program = surroundings.program(f"{PEERS}.echo_grpc")
+    program = surroundings.program(*TUNED, f"{PEERS}.echo_grpc")
     return lambda: Server(program.wait_for(UP_GRPC), [program])
 
 
 def start_echo_behind_envoy(surroundings: Surroundings) -> Callable[[], Server]:
-    echo = surroundings.program(f"{PEERS}.echo_grpc")
+    echo = surroundings.program(*TUNED, f"{PEERS}.echo_grpc")
     gateway = surroundings.program(MENTORSYNC, "gateway", "--upstream", echo.wait_for(UP_GRPC))
     return lambda: Server(gateway.wait_for(GATEWAY_REST), [gateway, echo])
 
@@ -127,7 +128,7 @@ def start_serve_on_postgres(surroundings: Surroundings) -> Callable[[], Server]:
 def start_orm_on_postgres(surroundings: Surroundings) -> Callable[[], Server]:
     events = EventTable(_new_postgres_database(surroundings, "orm"), "event")
     open_database(events.url).close()
-    program = surroundings.program(f"{PEERS}.grpc_orm", url=events.url)
+    program = surroundings.program(*TUNED, f"{PEERS}.grpc_orm", url=events.url)
     return lambda: Server(program.wait_for(UP_GRPC), [program], events, [surroundings.postgres_pid])
 
 
@@ -158,7 +159,7 @@ EMBEDDED = Variant("embedded", cells.REST_CELLS, up())
 EMBEDDED_AGAIN = Variant("embedded, again", cells.REST_CELLS, up())
 SEPARATE = Variant("separate", cells.REST_CELLS, up("--separate"))
 FASTAPI_ORM = Variant("FastAPI + Peewee ORM", cells.REST_CELLS, uvicorn("rest_orm", "event"))
-FASTAPI_ENGINE = Variant("FastAPI + our engine", cells.REST_CELLS, uvicorn("rest_engine", "events"))
+FASTAPI_ENGINE = Variant("FastAPI + our engine", cells.REST_CELLS, uvicorn("rest_engine", "events", *TUNED))
 EMBEDDED_ECHO = Variant("echo inside Envoy", ECHOED_OVER_REST, start_embedded_echo)
 ECHO_BEHIND_ENVOY = Variant("grpc.aio echo behind Envoy", ECHOED_OVER_REST, start_echo_behind_envoy)
 GRPC_SERVER = Variant("grpcio server", cells.GRPC_CELLS, start_serve)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 import uvloop
+from mentorsync import runtime
 from mentorsync.domain.operations import SubmitOperation
 from mentorsync.domain.status import EventType
 
@@ -64,6 +65,8 @@ async def _submit(writes: Writes, number: int) -> None:
 
 def main() -> None:
     kind, url, writers, seconds = sys.argv[1:]
+    if kind == "engine":
+        runtime.prepare()
     load = uvloop.run(run(kind, url, int(writers), float(seconds)))
     print(json.dumps({"load": load, "cpu": time.process_time()}))
 
