@@ -217,7 +217,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         self._check(name, self._run(self._call(name, request, None)), expected)
 
     async def _call(self, name: str, request: Message, key: str | None) -> Reply:
-        context = CallContext("request-1", [] if key is None else [key], None)
+        context = CallContext("request-1", [] if key is None else [key])
         return await self._service.invoke(name, request.SerializeToString(), context)
 
     def _check(self, name: str, reply: Reply, expected: Callable[[], Any]) -> None:

@@ -70,6 +70,20 @@ async def test_a_write_whose_caller_is_gone_before_its_batch_is_dropped(storage:
     assert storage.writer.queued == 0
 
 
+async def test_a_write_that_waits_too_long_is_given_up(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller learns so, and it is dropped where its batch has not started."""
+    storage.gate.close()
+    first = asyncio.create_task(storage.submit())
+    await storage.gate.entered()
+    monkeypatch.setattr(writer, "WAIT_SECONDS", 0.001)
+    with pytest.raises(TimeoutError):
+        await storage.submit()
+    monkeypatch.undo()
+    storage.gate.open()
+    event = await first
+    assert (await storage.submit()).sequence == event.sequence + 1
+
+
 async def test_a_write_whose_caller_is_gone_after_its_batch_started_happens(storage: OpenedStorage) -> None:
     """A repetition finds it."""
     storage.gate.close()

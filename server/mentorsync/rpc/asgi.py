@@ -22,7 +22,6 @@ Headers = list[tuple[bytes, bytes]]
 
 PATH_PREFIX = f"/{SERVICE_NAME}/"
 FRAME_HEADER_BYTES = 5  # one for compression, which nothing here uses, and four for the message's length
-CALL_TIMEOUT_SECONDS = 10.0  # what the router allows a call in envoy.yaml, where there is a router
 UNDECODABLE = b"\0"  # field number 0 does not exist
 CONTENT_TYPE = (b"content-type", b"application/grpc")
 OK_TRAILERS: Headers = [(b"grpc-status", b"0")]
@@ -53,7 +52,7 @@ def _call_context(headers: Headers) -> CallContext:
             request_id = value.decode("latin-1")
         elif key == b"idempotency-key":
             idempotency_keys.append(value.decode("latin-1"))
-    return CallContext(accepted_request_id(request_id), idempotency_keys, CALL_TIMEOUT_SECONDS)
+    return CallContext(accepted_request_id(request_id), idempotency_keys)
 
 
 async def _body(receive: Receive) -> bytes | None:

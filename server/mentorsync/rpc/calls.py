@@ -14,13 +14,10 @@ from mentorsync.storage.writer import Writer
 
 
 class CallContext(NamedTuple):
-    """What a call is given beside its message. `idempotency_keys`: every value of that metadata key; `timeout_seconds`:
-    None where the transport cancels late calls.
-    """
+    """What a call is given beside its message. `idempotency_keys`: every value of that metadata key."""
 
     request_id: str
     idempotency_keys: list[str]
-    timeout_seconds: float | None
 
 
 class Calls:

@@ -38,5 +38,4 @@ def _call_context(context: Any) -> CallContext:
             request_id = value
         elif key == "idempotency-key":
             idempotency_keys.append(value)
-    # grpcio itself cancels a call whose deadline has passed.
-    return CallContext(accepted_request_id(request_id), idempotency_keys, None)
+    return CallContext(accepted_request_id(request_id), idempotency_keys)

@@ -57,8 +57,7 @@ class Service:
         code = code_pb2.CANCELLED
         try:
             method = self.methods[name]
-            async with asyncio.timeout(context.timeout_seconds):
-                response = await method.call(method.request_type.FromString(payload), context)
+            response = await method.call(method.request_type.FromString(payload), context)
             code = code_pb2.OK
             return response.SerializeToString()
         except asyncio.CancelledError:

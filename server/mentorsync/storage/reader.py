@@ -11,6 +11,7 @@ from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.storage.rows import Row
 
 SNAPSHOT_EVENTS = 100  # the contract's bound on a snapshot's pending_events
+WAIT_SECONDS = 10.0  # as long as the gateway lets a call take
 DEEP_OFFSET = 2_000  # from here on an OFFSET costs so much (42 ms at 1,000,000) that others would feel it
 
 
@@ -50,7 +51,7 @@ class Reader:
     """Answers reads from `query`, an engine's function from SQL and parameters to rows.
 
     `executor` None means that a query is so fast that it runs on the event loop itself. Every method may raise
-    StorageUnavailableError.
+    StorageUnavailableError, and TimeoutError after WAIT_SECONDS.
     """
 
     def __init__(
@@ -93,7 +94,8 @@ class Reader:
     async def _run(self, executor: Executor | None, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         if executor is None:
             return self._query(sql, parameters)
-        return await asyncio.get_running_loop().run_in_executor(executor, partial(self._query, sql, parameters))
+        rows = asyncio.get_running_loop().run_in_executor(executor, partial(self._query, sql, parameters))
+        return await asyncio.wait_for(rows, WAIT_SECONDS)
 
 
 def _published(rows: list[Row], first: int) -> list[PublishedEvent]:

@@ -15,6 +15,7 @@ from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 
 MAX_QUEUED_WRITES = 1_024  # bounds memory and waiting: a fuller queue could not be served within a phone's patience
 MAX_BATCH_OPERATIONS = 256  # bounds how long one transaction keeps the write lock
+WAIT_SECONDS = 10.0  # as long as the gateway lets a call take
 IDLE_SECONDS = 1.0  # without a write for this long, the store may tidy up
 CLOCK_AHEAD_SECONDS = 60  # a stored time further ahead of the clock than this is an operator's business
 
@@ -50,6 +51,11 @@ class _Write(NamedTuple):
     outcome: "asyncio.Future[SyncEvent]"
 
 
+def _expire(outcome: "asyncio.Future[SyncEvent]") -> None:
+    if not outcome.done():
+        outcome.set_exception(TimeoutError())
+
+
 class Writer:
     """Queues writes and commits what waits together (group commit), on a thread of its own.
 
@@ -75,15 +81,19 @@ class Writer:
     async def write(self, operation: Operation) -> SyncEvent:
         """Returns the event as the operation left it, once that is durable.
 
-        Raises a DomainError when the operation is refused, OverloadedError when too many wait, and
-        StorageUnavailableError when the database fails.
+        Raises a DomainError when the operation is refused, OverloadedError when too many wait,
+        StorageUnavailableError when the database fails, and TimeoutError after WAIT_SECONDS.
         """
         if self._queued >= MAX_QUEUED_WRITES:
             raise OverloadedError
         outcome: asyncio.Future[SyncEvent] = self._loop.create_future()
         self._queued += 1
         self._queue.put(_Write(operation, outcome))
-        return await outcome
+        expiry = self._loop.call_later(WAIT_SECONDS, _expire, outcome)
+        try:
+            return await outcome
+        finally:
+            expiry.cancel()
 
     async def close(self) -> None:
         """Writes what is queued, then stops. Nothing may be queued any more."""

@@ -51,6 +51,10 @@ def up(_migrator: Any, db: Any) -> None:
         "CREATE UNIQUE INDEX events_sync_event_id ON events (sync_event_id)",
         "CREATE UNIQUE INDEX events_request_key ON events (request_key) WHERE request_key IS NOT NULL",
         f"CREATE INDEX events_pending ON events (sequence) WHERE {PENDING}",
-        f"CREATE INDEX events_pending_of_mentor ON events (mentor_id, sequence) WHERE {PENDING}",
+        # Holds all that a snapshot shows: a mentor's events lie far apart in the table.
+        f"""CREATE INDEX events_pending_of_mentor ON events (
+            mentor_id, sequence, sync_event_id, event_type, resulting_status, server_timestamp,
+            accepted, acknowledged, deleted_at
+        ) WHERE {PENDING}""",
     ):
         db.execute_sql(statement)
