@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from mentorsync_gateway.process import die_with
+
+from tests.dying_with import dying_with_us
 
 NOBODY = 65_534  # PostgreSQL refuses to run as root
 START_SECONDS = 30
@@ -71,13 +72,8 @@ class PostgresServer:
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *flags]
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # it outlives no test run, however that ends
-                command,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - it only asks the kernel for a signal
-                **_as_nobody(),
+            self._process = subprocess.Popen(
+                dying_with_us(command, _user()), stdout=log, stderr=log, start_new_session=True
             )
         self._wait_until_answering()
         return self
@@ -105,15 +101,29 @@ class PostgresServer:
         """Kills the server and all its backends at once, as losing the machine would."""
         self._end(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Stops the server and all its backends where they stand, with every connection up."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
     def stop(self) -> None:
+        self.thaw()
         self._end(signal.SIGQUIT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            for pid in (self._process.pid, *_children(self._process.pid)):
+                _kill(pid, number)
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
             backends = _children(self._process.pid)
             self._process.send_signal(number)
             for backend in backends if number == signal.SIGKILL else ():
-                _kill(backend)
+                _kill(backend, number)
             self._process.wait()
 
     def _wait_until_answering(self) -> None:
@@ -131,11 +141,11 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         command = [self._binaries / program, *arguments]
-        subprocess.run(command, check=True, capture_output=True, **_as_nobody())
+        subprocess.run(dying_with_us(list(map(str, command)), _user()), check=True, capture_output=True)
 
 
-def _as_nobody() -> dict[str, Any]:
-    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+def _user() -> int | None:
+    return NOBODY if os.geteuid() == 0 else None
 
 
 def _binaries(directory: Path) -> Path:
@@ -157,8 +167,8 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int, number: signal.Signals) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return

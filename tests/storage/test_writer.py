@@ -1,12 +1,15 @@
 """The queue before the one writer."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import pytest
+from mentorsync.domain.operations import Operation
 from mentorsync.storage import writer
-from mentorsync.storage.errors import OverloadedError
+from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
+from mentorsync.storage.writer import Batch
 
 from tests.storage.opened import WAIT_SECONDS, OpenedStorage
 
@@ -70,20 +73,6 @@ async def test_a_write_whose_caller_is_gone_before_its_batch_is_dropped(storage:
     assert storage.writer.queued == 0
 
 
-async def test_a_write_that_waits_too_long_is_given_up(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its caller learns so, and it is dropped where its batch has not started."""
-    storage.gate.close()
-    first = asyncio.create_task(storage.submit())
-    await storage.gate.entered()
-    monkeypatch.setattr(writer, "WAIT_SECONDS", 0.001)
-    with pytest.raises(TimeoutError):
-        await storage.submit()
-    monkeypatch.undo()
-    storage.gate.open()
-    event = await first
-    assert (await storage.submit()).sequence == event.sequence + 1
-
-
 async def test_a_write_whose_caller_is_gone_after_its_batch_started_happens(storage: OpenedStorage) -> None:
     """A repetition finds it."""
     storage.gate.close()
@@ -128,3 +117,50 @@ async def test_a_failing_tidy_does_not_end_the_writer(storage: OpenedStorage, mo
     storage.writer, before = one_writer, storage.writer
     await before.close()
     assert (await asyncio.wait_for(storage.submit(), WAIT_SECONDS)).sequence == 1
+
+
+async def test_an_outage_is_logged_where_it_begins_and_ends(
+    storage: OpenedStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once each, however many writes fail between."""
+
+    class Away:
+        is_away = True
+
+        def __init__(self) -> None:
+            self.store = storage.engine.open_store()
+            self.tidy = self.store.tidy
+            self.close = self.store.close
+
+        def transact(self, operations: Sequence[Operation]) -> Batch:
+            if Away.is_away:
+                raise StorageUnavailableError("away")
+            return self.store.transact(operations)
+
+    await storage.writer.close()
+    storage.writer = writer.Writer(Away, lambda _operations: None)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            with pytest.raises(StorageUnavailableError):
+                await storage.submit()
+        Away.is_away = False
+        for _ in range(3):
+            await storage.submit()
+    assert [record.message for record in caplog.records] == [
+        "storage is unavailable, writes fail: away",
+        "storage is available again, writes succeed",
+    ]
+
+
+async def test_a_write_that_takes_too_long_is_given_up(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller is told while it still listens; a write that had begun is found when it is repeated."""
+    monkeypatch.setattr(writer, "ANSWER_SECONDS", 0.05)
+    storage.gate.close()
+    with pytest.raises(StorageUnavailableError):
+        await storage.submit(key="k")
+    with pytest.raises(StorageUnavailableError):
+        await storage.submit(key="dropped")
+    storage.gate.open()
+    monkeypatch.undo()
+    assert (await storage.submit(key="k")).sequence == 1
+    assert (await storage.submit(key="dropped")).sequence == 2

@@ -20,7 +20,7 @@ class ErrorRow(NamedTuple):
     """How one exception is told: gRPC code, reason, and the message made from the exception."""
 
     code: int
-    reason: "reasons.ErrorReason.ValueType | None"
+    reason: "reasons.ErrorReason.ValueType"
     message: Callable[[Exception], str]
 
 
@@ -60,7 +60,6 @@ ERRORS: dict[type[Exception], ErrorRow] = {
     StorageUnavailableError: ErrorRow(
         code_pb2.UNAVAILABLE, reasons.STORAGE_UNAVAILABLE, _always("the database cannot be reached: retry later")
     ),
-    TimeoutError: ErrorRow(code_pb2.DEADLINE_EXCEEDED, None, _always("the call took too long")),
 }
 UNFORESEEN = ErrorRow(code_pb2.INTERNAL, reasons.INTERNAL, _always("internal error"))
 
@@ -73,8 +72,7 @@ def status_of(error: Exception) -> status_pb2.Status:
     """The status that tells callers about an exception; one without a row tells them nothing but INTERNAL."""
     row = ERRORS.get(type(error), UNFORESEEN)
     status = status_pb2.Status(code=row.code, message=row.message(error))
-    if row.reason is not None:
-        _add(status, error_details_pb2.ErrorInfo(reason=reasons.ErrorReason.Name(row.reason), domain=DOMAIN))
+    _add(status, error_details_pb2.ErrorInfo(reason=reasons.ErrorReason.Name(row.reason), domain=DOMAIN))
     if isinstance(error, InvalidFieldsError):
         violations = [
             error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.rule)

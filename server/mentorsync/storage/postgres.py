@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from peewee import (
     fn,
 )
 from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
 
 from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.operations import Operation
@@ -44,7 +45,9 @@ from mentorsync.storage.writer import Batch
 READ_THREADS = 4  # each with a connection of its own; more only queue for the interpreter
 MIGRATION_LOCK = 0x6D656E746F72  # any number that nobody else's advisory locks use: "mentor"
 RETRY_SECONDS = 3.0  # how long a batch outlasts an outage, well within a phone's patience
+SILENCE_SECONDS = 6.0  # a server that does not answer for longer than any lock is waited for, is as good as away
 FIRST_PAUSE_SECONDS = 0.05  # before the first retry; each further pause is twice as long, less a random part
+# What a URL does not say itself.
 CONNECTION: dict[str, Any] = {
     "application_name": "mentorsync",
     "connect_timeout": 2,  # seconds
@@ -52,11 +55,12 @@ CONNECTION: dict[str, Any] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,  # milliseconds
-    # A frozen replica must not keep the log from all others: the server ends its transaction after 3 s, and the others
-    # wait a little longer than that for the lock.
-    "options": "-c idle_in_transaction_session_timeout=3s -c lock_timeout=5s "
-    "-c default_transaction_isolation=read\\ committed",
 }
+OPTIONS = (
+    # A frozen replica must not keep the log from all others: the server ends its transaction after 2 s, and the others
+    # wait for the lock for longer than two of them can keep it.
+    "-c idle_in_transaction_session_timeout=2s -c lock_timeout=5s -c default_transaction_isolation=read\\ committed"
+)
 CLOCK = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint"
 SELECT_LAST_BATCH = "SELECT last_batch FROM writers WHERE writer_id = %s"
 PUT_LAST_BATCH = (
@@ -83,15 +87,30 @@ def member_of(field: Any) -> Any:
     return field == fn.ANY(SQL("%s"))
 
 
+class _ImpatientConnection(psycopg.Connection[Any]):
+    """Ends when the server is silent for too long: one that stands still keeps its connections up."""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        try:
+            return super().wait(gen, interval, SILENCE_SECONDS if timeout is None else timeout)
+        except errors._WaitTimeout as error:  # noqa: SLF001 - psycopg has no other name for it
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"the database was silent for {SILENCE_SECONDS:g} s") from error
+
+
 class _Database(PostgresqlDatabase):
     """Remembers its connections, one for each thread, so that all can be closed at the end."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, prefer_psycopg3=True, **CONNECTION)
-        self._opened: set[psycopg.Connection] = set()  # what a thread has open would go with it, unclosed
+        super().__init__(url, prefer_psycopg3=True)
+        self.connection_type: type[psycopg.Connection[Any]] = psycopg.Connection
+        self._opened: set[psycopg.Connection[Any]] = set()  # what a thread has open would go with it, unclosed
 
-    def _connect(self) -> psycopg.Connection:
-        connection: psycopg.Connection = super()._connect()  # type: ignore[misc]
+    def _connect(self) -> psycopg.Connection[Any]:
+        given = conninfo_to_dict(self.database)
+        options = f"{OPTIONS} {given.get('options') or ''}"
+        parameters: dict[str, Any] = CONNECTION | given | {"options": options}
+        connection = self.connection_type.connect("", autocommit=True, **parameters)
         self._opened.add(connection)
         return connection
 
@@ -132,8 +151,11 @@ class PostgresEngine:
         except Exception as error:
             raise StorageSetupError(f"{self} cannot be reached: {str(error).strip()}") from error
 
-    def serving(self) -> nullcontext[None]:
-        return nullcontext()  # any number of servers may run
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Any number of servers may run. Their connections are impatient, unlike those of migrations."""
+        self.database.connection_type = _ImpatientConnection
+        yield
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
@@ -213,7 +235,7 @@ class PostgresStore:
         while True:
             try:
                 batch = self._attempt(operations)
-            except FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - the transaction is to end, whatever it failed with
                 self._recover(error, may_retry=time.monotonic() < give_up)
                 time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
                 pause *= 2
@@ -256,20 +278,24 @@ class PostgresStore:
     def _attempt(self, operations: Sequence[Operation]) -> Batch:
         connection = self._database.connection()
         concerns = Concerns.of(operations)
-        with connection.pipeline():
+        # One pipeline for both round trips. To leave it between them, psycopg would send a Flush after its Sync, and
+        # PostgreSQL does not count the time until the next message after a Flush as idle in a transaction.
+        with connection.pipeline() as pipeline:
             connection.execute("BEGIN")
             head = connection.execute(self._lock_head)
             # From here on in statements of their own: they see all that was committed before the lock was had.
             clock = connection.execute(CLOCK)
             last_batch = connection.execute(SELECT_LAST_BATCH, (self._writer_id,))
             loads = self._load(connection, concerns)
-        if self._unsettled is not None and last_batch.fetchone() == (self._unsettled.number,):
-            connection.execute("ROLLBACK")
-            return self._unsettled.batch
-        ledger = self._ledger(head.fetchone(), loads, self._clock() if self._clock else clock.fetchone()[0])
-        clock_ahead = ledger.clock_ahead
-        batch = Batch(ledger.apply_all(operations), clock_ahead)
-        self._commit(connection, ledger, batch)
+            pipeline.sync()
+            if self._unsettled is not None and last_batch.fetchone() == (self._unsettled.number,):
+                connection.execute("ROLLBACK")
+                return self._unsettled.batch
+            ledger = self._ledger(head.fetchone(), loads, self._clock() if self._clock else clock.fetchone()[0])
+            clock_ahead = ledger.clock_ahead
+            batch = Batch(ledger.apply_all(operations), clock_ahead)
+            self._commit(connection, ledger, batch)
+        self._unsettled = None
         return batch
 
     def _load(self, connection: Any, concerns: Concerns) -> tuple[list[Any], list[Any]]:
@@ -296,22 +322,21 @@ class PostgresStore:
         )
 
     def _commit(self, connection: Any, ledger: Ledger, batch: Batch) -> None:
+        """Sends what is left of the transaction; the end of the pipeline tells how it went."""
         if not ledger.has_changes:
             connection.execute("ROLLBACK")
             return
         self._batch_number += 1
         self._unsettled = _Unsettled(self._batch_number, batch)
-        with connection.pipeline():
-            if ledger.new_events:
-                connection.execute(self._insert_events, _columns(ledger.new_events.values()))
-            if ledger.changed_events:
-                connection.execute(self._update_events, _columns(map(changes_of, ledger.changed_events.values())))
-            if ledger.changed_mentors:
-                connection.execute(self._put_mentors, _columns(ledger.changed_mentors.values()))
-            connection.execute(self._update_head, ledger.head)
-            connection.execute(PUT_LAST_BATCH, (self._writer_id, self._batch_number, ledger.now))
-            connection.execute("COMMIT")
-        self._unsettled = None
+        if ledger.new_events:
+            connection.execute(self._insert_events, _columns(ledger.new_events.values()))
+        if ledger.changed_events:
+            connection.execute(self._update_events, _columns(map(changes_of, ledger.changed_events.values())))
+        if ledger.changed_mentors:
+            connection.execute(self._put_mentors, _columns(ledger.changed_mentors.values()))
+        connection.execute(self._update_head, ledger.head)
+        connection.execute(PUT_LAST_BATCH, (self._writer_id, self._batch_number, ledger.now))
+        connection.execute("COMMIT")
 
 
 def _columns(rows: Iterable[Row]) -> list[list[Any]]:

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 from mentorsync.domain.errors import MentorNotFoundError
 from mentorsync.domain.status import EventType, MentorStatus
+from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.rows import Row
 
 SNAPSHOT_EVENTS = 100  # the contract's bound on a snapshot's pending_events
-WAIT_SECONDS = 10.0  # as long as the gateway lets a call take
+ANSWER_SECONDS = 8.0  # as for writes: before the deadline that the gateway sets
+PROBE_ANSWER_SECONDS = 3.0  # far beyond what a probe may queue behind busy reads
 DEEP_OFFSET = 2_000  # from here on an OFFSET costs so much (42 ms at 1,000,000) that others would feel it
 
 
@@ -51,7 +53,7 @@ class Reader:
     """Answers reads from `query`, an engine's function from SQL and parameters to rows.
 
     `executor` None means that a query is so fast that it runs on the event loop itself. Every method may raise
-    StorageUnavailableError, and TimeoutError after WAIT_SECONDS.
+    StorageUnavailableError, also when the database takes too long.
     """
 
     def __init__(
@@ -89,13 +91,19 @@ class Reader:
 
     async def probe(self) -> None:
         """Reads one row, to find out whether reads work."""
-        await self._run(self._executor, self._statements.probe, ())
+        await self._run(self._executor, self._statements.probe, (), PROBE_ANSWER_SECONDS)
 
-    async def _run(self, executor: Executor | None, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+    async def _run(
+        self, executor: Executor | None, sql: str, parameters: tuple[Any, ...], seconds: float = ANSWER_SECONDS
+    ) -> list[Row]:
         if executor is None:
             return self._query(sql, parameters)
         rows = asyncio.get_running_loop().run_in_executor(executor, partial(self._query, sql, parameters))
-        return await asyncio.wait_for(rows, WAIT_SECONDS)
+        try:
+            async with asyncio.timeout(seconds):
+                return await rows
+        except TimeoutError as error:
+            raise StorageUnavailableError("the database takes too long") from error
 
 
 def _published(rows: list[Row], first: int) -> list[PublishedEvent]:

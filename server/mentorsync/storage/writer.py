@@ -15,8 +15,8 @@ from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 
 MAX_QUEUED_WRITES = 1_024  # bounds memory and waiting: a fuller queue could not be served within a phone's patience
 MAX_BATCH_OPERATIONS = 256  # bounds how long one transaction keeps the write lock
-WAIT_SECONDS = 10.0  # as long as the gateway lets a call take
 IDLE_SECONDS = 1.0  # without a write for this long, the store may tidy up
+ANSWER_SECONDS = 8.0  # whatever holds the database up, a caller is told so before the deadline that the gateway sets
 CLOCK_AHEAD_SECONDS = 60  # a stored time further ahead of the clock than this is an operator's business
 
 logger = logging.getLogger(__name__)
@@ -51,11 +51,6 @@ class _Write(NamedTuple):
     outcome: "asyncio.Future[SyncEvent]"
 
 
-def _expire(outcome: "asyncio.Future[SyncEvent]") -> None:
-    if not outcome.done():
-        outcome.set_exception(TimeoutError())
-
-
 class Writer:
     """Queues writes and commits what waits together (group commit), on a thread of its own.
 
@@ -68,6 +63,7 @@ class Writer:
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._queued = 0
         self._stopping = False
+        self._is_unavailable = False
         self.clock_ahead_seconds = 0.0
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -81,19 +77,19 @@ class Writer:
     async def write(self, operation: Operation) -> SyncEvent:
         """Returns the event as the operation left it, once that is durable.
 
-        Raises a DomainError when the operation is refused, OverloadedError when too many wait,
-        StorageUnavailableError when the database fails, and TimeoutError after WAIT_SECONDS.
+        Raises a DomainError when the operation is refused, OverloadedError when too many wait, and
+        StorageUnavailableError when the database fails or takes too long; what had begun then may still happen.
         """
         if self._queued >= MAX_QUEUED_WRITES:
             raise OverloadedError
         outcome: asyncio.Future[SyncEvent] = self._loop.create_future()
         self._queued += 1
         self._queue.put(_Write(operation, outcome))
-        expiry = self._loop.call_later(WAIT_SECONDS, _expire, outcome)
+        timer = self._loop.call_later(ANSWER_SECONDS, _give_up, outcome)
         try:
             return await outcome
         finally:
-            expiry.cancel()
+            timer.cancel()
 
     async def close(self) -> None:
         """Writes what is queued, then stops. Nothing may be queued any more."""
@@ -144,15 +140,24 @@ class Writer:
         try:
             batch = store.transact(operations)
         except StorageUnavailableError as error:
-            logger.error("storage is unavailable, %d writes failed: %s", len(operations), error)  # noqa: TRY400 - the text says all
+            self._tell_availability(error)
             return [StorageUnavailableError() for _ in operations]
         except Exception as error:  # noqa: BLE001 - whatever it is, its caller gets it and the writer lives on
             if len(operations) == 1:
                 return [error]
             # One operation must not take the others down with it.
             return [outcome for operation in operations for outcome in self._transact(store, [operation])]
+        self._tell_availability(None)
         self._watch_clock(batch.clock_ahead / 1_000_000)
         return batch.outcomes
+
+    def _tell_availability(self, error: StorageUnavailableError | None) -> None:
+        """Logs where an outage begins and ends; between, every batch fails, hundreds in a second."""
+        if error is not None and not self._is_unavailable:
+            logger.error("storage is unavailable, writes fail: %s", error)
+        elif error is None and self._is_unavailable:
+            logger.warning("storage is available again, writes succeed")
+        self._is_unavailable = error is not None
 
     def _watch_clock(self, ahead_seconds: float) -> None:
         was_ahead = self.clock_ahead_seconds > CLOCK_AHEAD_SECONDS
@@ -173,3 +178,8 @@ class Writer:
                 write.outcome.set_exception(outcome)
             else:
                 write.outcome.set_result(outcome)
+
+
+def _give_up(outcome: "asyncio.Future[SyncEvent]") -> None:
+    if not outcome.done():
+        outcome.set_exception(StorageUnavailableError("the database takes too long"))

@@ -1,0 +1,133 @@
+"""Clients that never stop writing, and the account of what they were answered."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple, Protocol
+
+import grpc
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+
+from tests.databases import execute
+from tests.grpc_client import failure_of
+
+CLIENTS = 8
+MENTORS = 3
+CALL_SECONDS = 9.5  # what the gateway gives a call
+POLL_SECONDS = 0.01
+RETRY_PAUSE_SECONDS = 0.05  # less than RetryInfo says, for the sake of the load
+
+
+class UnavailableError(Exception):
+    """The caller is to try again."""
+
+
+class Submit(Protocol):
+    """Submits an event and returns its id, or raises UnavailableError; anything else is a failure of the service."""
+
+    def __call__(self, mentor_id: str, reason: str, key: str | None) -> Awaitable[str]: ...
+
+
+class Answered(NamedTuple):
+    reason: str
+    sync_event_id: str
+
+
+class Load:
+    """What became of all submits. Half of the clients send keys and repeat, the others send none and go on.
+
+    `name` tells the submits of one load from those of another.
+    """
+
+    def __init__(self, submit: Submit, name: str) -> None:
+        self._submit = submit
+        self._name = name
+        self._stopping = False
+        self.answered: list[Answered] = []
+        self.unavailable: list[str] = []
+        self.slowest = 0.0  # seconds that a single try took
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, submit: Submit, name: str = "") -> AsyncIterator["Load"]:
+        """Keeps the load up until the end. Any failure of a client ends the block."""
+        load = cls(submit, name)
+        async with asyncio.TaskGroup() as group:
+            for number in range(CLIENTS):
+                group.create_task(load._client(number))
+            try:
+                await load.goes_on()
+                yield load
+            finally:
+                load._stopping = True
+
+    async def goes_on(self, within: float = 10.0) -> None:
+        """Waits until every client could have been answered twice more."""
+        await self._grows(self.answered, 2 * CLIENTS, within)
+
+    async def is_refused(self, within: float = 10.0) -> None:
+        """Waits until every client could have been told that the service is unavailable."""
+        await self._grows(self.unavailable, CLIENTS, within)
+
+    async def _grows(self, outcomes: Sequence[object], by: int, within: float) -> None:
+        wanted = len(outcomes) + by
+        async with asyncio.timeout(within):
+            while len(outcomes) < wanted:
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _client(self, number: int) -> None:
+        for count in itertools.count():
+            if self._stopping:
+                return
+            reason = f"{self._name}{number}-{count}"
+            await self._until_answered(reason, reason if number % 2 else None)
+
+    async def _until_answered(self, reason: str, key: str | None) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                sync_event_id = await self._submit(f"mntr_{len(reason) % MENTORS}", reason, key)
+            except UnavailableError:
+                self.unavailable.append(reason)
+                if key is None:
+                    return  # it may have happened or not
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
+            else:
+                self.answered.append(Answered(reason, sync_event_id))
+                return
+            finally:
+                self.slowest = max(self.slowest, time.monotonic() - started)
+
+
+def check(database_url: str, *loads: Load) -> None:
+    """Every answered write is there once, none is there twice, and the log has neither gap nor wrong total."""
+    rows = execute(database_url, "SELECT reason, sync_event_id, sequence FROM events ORDER BY sequence")
+    stored = {reason: sync_event_id for reason, sync_event_id, _sequence in rows}
+    assert len(stored) == len(rows), "a write is there twice"
+    for answered in (answered for load in loads for answered in load.answered):
+        assert stored.get(answered.reason) == answered.sync_event_id, "an answered write is lost"
+    assert [sequence for *_, sequence in rows] == list(range(1, len(rows) + 1))
+    assert execute(database_url, "SELECT last_revision, pending_total FROM log") == [(len(rows), len(rows))]
+    assert execute(database_url, "SELECT sum(pending_total)::int FROM mentors") == [(len(rows),)]
+
+
+def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = False) -> Submit:
+    """Submits over gRPC, to one server after the other. Only what says when to retry is retried."""
+    stubs = itertools.cycle([MentorStatusSyncStub(channel) for channel in channels])
+
+    async def submit(mentor_id: str, reason: str, key: str | None) -> str:
+        request = pb.SubmitEventRequest(event_type=pb.PauseMentorEvent, mentor_id=mentor_id, reason=reason)
+        metadata = (("idempotency-key", key),) if key else ()
+        try:
+            response = await next(stubs).SubmitEvent(request, timeout=CALL_SECONDS, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            if "RetryInfo" in failure_of(error).details or (may_time_out and is_late):
+                raise UnavailableError from error
+            raise
+        return response.sync_event_id
+
+    return submit

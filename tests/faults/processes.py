@@ -1,0 +1,76 @@
+"""The service's own commands, run as an operator runs them."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.dying_with import dying_with_us
+from tests.grpc_client import Connect
+from tests.server_process import environment
+
+ANYWHERE = {f"{name}_address": "127.0.0.1:0" for name in ("grpc", "rest", "metrics", "gateway_admin")}
+STOP_SECONDS = 20
+POLL_SECONDS = 0.02
+SERVICE = "mentorstatus.v1.MentorStatusSync"
+MENTORSYNC = (sys.executable, "-m", "mentorsync")
+
+
+@asynccontextmanager
+async def running(command: Sequence[str], database_url: str, **settings: str) -> AsyncIterator[Process]:
+    """A command of the service on free ports, until the end. Settings are given by their names."""
+    process = await asyncio.create_subprocess_exec(
+        *dying_with_us(list(command)),
+        env=environment(ANYWHERE | {"database_url": database_url, "log_level": "error"} | settings),
+        stdout=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
+        await asyncio.wait_for(process.communicate(), STOP_SECONDS)
+
+
+class Server:
+    """A `mentorsync serve`, and a channel to it."""
+
+    def __init__(self, pid: int, channel: grpc.aio.Channel) -> None:
+        self.pid = pid
+        self.channel = channel
+        self._health: Any = health_pb2_grpc.HealthStub(channel)
+
+    @classmethod
+    @asynccontextmanager
+    async def on(
+        cls, database_url: str, connect: Connect, command: Sequence[str] = (*MENTORSYNC, "serve")
+    ) -> AsyncIterator["Server"]:
+        async with running(command, database_url) as process:
+            assert process.stdout
+            announced = json.loads(await process.stdout.readline())
+            async with connect(announced["grpc"]) as channel:
+                yield cls(process.pid, channel)
+
+    async def is_serving(self) -> bool:
+        reply = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5)
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def becomes(self, *, serving: bool, within: float = 15) -> None:
+        async with asyncio.timeout(within):
+            while await self.is_serving() is not serving:
+                await asyncio.sleep(POLL_SECONDS)
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)

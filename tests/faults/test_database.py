@@ -1,0 +1,119 @@
+"""The database fails under load: no answered write is lost, none is doubled, and the service goes on by itself."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import grpc
+import pytest
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+
+from tests.faults.load import CALL_SECONDS, Load, UnavailableError, check, grpc_submit
+from tests.faults.processes import POLL_SECONDS, Server
+from tests.grpc_client import Connect, failure
+from tests.postgres_server import PostgresServer
+
+FLOOD = 1_200  # more than a server's queue holds
+RECOVERY_SECONDS = 10
+END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mentorsync'"
+STANDS_INSIDE = (
+    "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' "
+    "AND clock_timestamp() - state_change > interval '0.1 s'"
+)
+WAITS_FOR_THE_LOG = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+async def start_servers(stack: AsyncExitStack, url: str, connect: Connect, count: int) -> list[Server]:
+    return list(await asyncio.gather(*(stack.enter_async_context(Server.on(url, connect)) for _ in range(count))))
+
+
+async def test_the_database_is_killed_and_started_again(postgres: PostgresServer, connect: Connect) -> None:
+    """While it is away health says so, every call is told so within its deadline, and then all goes on by itself."""
+    url = postgres.url("mentorsync")
+    async with AsyncExitStack() as stack:
+        servers = await start_servers(stack, url, connect, 2)
+        submit = grpc_submit([one.channel for one in servers])
+        load = await stack.enter_async_context(Load.on(submit))
+        postgres.kill()
+        await load.is_refused()
+        for one in servers:
+            await one.becomes(serving=False)
+            read = MentorStatusSyncStub(one.channel).GetMentorStatus(pb.GetMentorStatusRequest(mentor_id="mntr_1"))
+            refusal = await failure(read)
+            assert refusal.code is grpc.StatusCode.UNAVAILABLE
+            assert "RetryInfo" in refusal.details
+        flood = (submit("mntr_flood", f"flood-{number}", None) for number in range(FLOOD))
+        refusals = await asyncio.gather(*flood, return_exceptions=True)
+        assert all(isinstance(refusal, UnavailableError) for refusal in refusals)
+        await asyncio.to_thread(postgres.start)
+        await load.goes_on(within=RECOVERY_SECONDS)
+        for one in servers:
+            await one.becomes(serving=True)
+    assert load.slowest < CALL_SECONDS
+    check(url, load)
+
+
+async def test_the_database_stands_still_for_a_while(postgres: PostgresServer, connect: Connect) -> None:
+    """Silence is an outage, too: callers are told within their deadline, and health says so."""
+    url = postgres.url("mentorsync")
+    async with AsyncExitStack() as stack:
+        (one,) = await start_servers(stack, url, connect, 1)
+        load = await stack.enter_async_context(Load.on(grpc_submit([one.channel])))
+        postgres.freeze()
+        await one.becomes(serving=False)
+        await load.is_refused()
+        postgres.thaw()
+        await load.goes_on(within=RECOVERY_SECONDS)
+        await one.becomes(serving=True)
+    assert load.slowest < CALL_SECONDS
+    check(url, load)
+
+
+async def test_connections_that_an_administrator_ends(postgres: PostgresServer, connect: Connect) -> None:
+    """Each is opened again; no caller notices."""
+    url = postgres.url("mentorsync")
+    async with AsyncExitStack() as stack:
+        servers = await start_servers(stack, url, connect, 2)
+        load = await stack.enter_async_context(Load.on(grpc_submit([one.channel for one in servers])))
+        for _ in range(5):
+            assert await asyncio.to_thread(postgres.execute, END_ALL)
+            await load.goes_on()
+    assert not load.unavailable
+    check(url, load)
+
+
+async def freeze_inside_a_batch(one: Server, postgres: PostgresServer) -> None:
+    while True:
+        one.freeze()
+        for _ in range(8):
+            if await asyncio.to_thread(postgres.execute, STANDS_INSIDE):
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        one.thaw()
+        await asyncio.sleep(POLL_SECONDS)
+
+
+@pytest.mark.parametrize("frozen_count", [1, 2])
+async def test_replicas_that_stand_still_inside_a_batch(
+    postgres: PostgresServer, connect: Connect, frozen_count: int
+) -> None:
+    """Who holds the log and stands still loses it: the others write again within 10 s, and the frozen recover."""
+    url = postgres.url("mentorsync")
+    async with AsyncExitStack() as stack:
+        *frozen, survivor = await start_servers(stack, url, connect, frozen_count + 1)
+        loads = [
+            await stack.enter_async_context(Load.on(grpc_submit([one.channel], may_time_out=True), f"{number}-"))
+            for number, one in enumerate((*frozen, survivor))
+        ]
+        await freeze_inside_a_batch(frozen[0], postgres)
+        for one in frozen[1:]:
+            while not await asyncio.to_thread(postgres.execute, WAITS_FOR_THE_LOG):
+                await asyncio.sleep(POLL_SECONDS)
+            one.freeze()
+        await loads[-1].goes_on(within=RECOVERY_SECONDS)
+        for one in frozen:
+            one.thaw()
+        for load in loads:
+            await load.goes_on(within=RECOVERY_SECONDS)
+    assert not loads[-1].unavailable
+    check(url, *loads)
