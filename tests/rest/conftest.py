@@ -74,12 +74,7 @@ def service(request: pytest.FixtureRequest, run: Run, databases: Databases) -> I
     """The real service on an empty database, its own for each module of tests."""
     mode, _, engine = request.param.partition("-")
     with ExitStack() as stack:
-        settings = {
-            "MENTORSYNC_DATABASE_URL": stack.enter_context(databases.fresh() if engine == "postgres" else fresh_file()),
-            "MENTORSYNC_METRICS_ADDRESS": "127.0.0.1:0",
-            "MENTORSYNC_GRPC_ADDRESS": "127.0.0.1:0",
-        }
-        subprocess.run(command("migrate"), env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
+        settings = settings_for(stack.enter_context(databases.fresh() if engine == "postgres" else fresh_file()))
         start = separate_gateway if mode == "separate" else embedded_gateway
         running = Service(mode, stack.enter_context(start(run, settings)).addresses["rest"])
         wait_until_healthy(running)
@@ -129,10 +124,23 @@ def separate_gateway(run: Run, settings: dict[str, str]) -> Iterator[Gateway]:
             server.send_signal(signal.SIGTERM)
 
 
+def settings_for(database_url: str) -> dict[str, str]:
+    """The settings of a server on free ports, and on a database that this gives its schema."""
+    settings = {
+        "MENTORSYNC_DATABASE_URL": database_url,
+        "MENTORSYNC_METRICS_ADDRESS": "127.0.0.1:0",
+        "MENTORSYNC_GRPC_ADDRESS": "127.0.0.1:0",
+    }
+    subprocess.run(command("migrate"), env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
+    return settings
+
+
 @contextmanager
-def embedded_gateway(run: Run, settings: dict[str, str]) -> Iterator[Gateway]:
+def embedded_gateway(
+    run: Run, settings: dict[str, str], application: str = "mentorsync.embedded:app"
+) -> Iterator[Gateway]:
     host, port = free_address()
-    config = embedded("mentorsync.embedded:app", ANYWHERE, ANYWHERE, [(host, port)])
+    config = embedded(application, ANYWHERE, ANYWHERE, [(host, port)])
     environment = embedded_environment() | settings | {"MENTORSYNC_GRPC_ADDRESS": f"{host}:{port}"}
     with running_gateway(run, config, environment) as gateway:
         yield gateway

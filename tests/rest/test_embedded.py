@@ -1,0 +1,55 @@
+"""What only the embedded mode can suffer from: a service that harms the process that it lives in."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.rest.conftest import EXCHANGE_SECONDS, Run, Service, embedded_gateway, settings_for, wait_until_healthy
+from tests.rest.troubled_application import BLOCKING_SECONDS
+
+BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+CALLERS = 8
+
+
+@pytest.fixture
+def client(run: Run, tmp_path: Path) -> Iterator[httpx.Client]:
+    settings = settings_for(f"sqlite:///{tmp_path / 'mentorsync.db'}")
+    with embedded_gateway(run, settings, "tests.rest.troubled_application:app") as gateway:
+        service = Service("embedded", gateway.addresses["rest"])
+        wait_until_healthy(service)
+        with httpx.Client(base_url=service.url, timeout=EXCHANGE_SECONDS) as client:
+            yield client
+
+
+def test_a_blocked_loop_delays_and_breaks_nothing(client: httpx.Client) -> None:
+    """While one handler sleeps on the event loop all calls wait, and then all are answered."""
+    started = time.monotonic()
+    with ThreadPoolExecutor(CALLERS + 1) as pool:
+        blocking = pool.submit(client.get, BASE, headers={"x-trouble": "block"})
+        answers = list(pool.map(lambda _: client.get(BASE), range(CALLERS)))
+    assert blocking.result().status_code == httpx.codes.OK
+    assert time.monotonic() - started >= BLOCKING_SECONDS
+    assert [answer.status_code for answer in answers] == [httpx.codes.OK] * CALLERS
+
+
+def test_a_call_that_never_ends_is_answered(client: httpx.Client) -> None:
+    """504 in the error shape; others are served meanwhile and after."""
+    with ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(client.get, BASE, headers={"x-trouble": "hang"})
+        assert client.get(BASE).status_code == httpx.codes.OK
+    assert hanging.result().status_code == httpx.codes.GATEWAY_TIMEOUT
+    assert hanging.result().json()["code"] == 4
+    assert client.get(BASE).status_code == httpx.codes.OK
+
+
+def test_an_exception_that_escapes_is_an_internal_error(client: httpx.Client) -> None:
+    """500 in the error shape, which tells nothing of the cause; the service lives on."""
+    answer = client.get(BASE, headers={"x-trouble": "raise"})
+    assert answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR
+    assert answer.json().keys() == {"code", "message", "details"}
+    assert "secret" not in answer.text
+    assert client.get(BASE).status_code == httpx.codes.OK

@@ -1,0 +1,24 @@
+"""The embedded service with a handler that misbehaves when a header asks for it."""
+
+import asyncio
+import time
+
+from mentorsync import embedded
+from mentorsync.rpc.asgi import Receive, Scope, Send
+
+BLOCKING_SECONDS = 2.0
+
+
+class TroubledApplication:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        trouble = dict(scope.get("headers", ())).get(b"x-trouble")
+        if trouble == b"block":
+            time.sleep(BLOCKING_SECONDS)  # noqa: ASYNC251 - the trouble that is wanted
+        elif trouble == b"hang":
+            await asyncio.Event().wait()
+        elif trouble == b"raise":
+            raise RuntimeError("secret")
+        await embedded.app(scope, receive, send)
+
+
+app = TroubledApplication()
