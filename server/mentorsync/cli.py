@@ -3,7 +3,9 @@
 
 import argparse
 import asyncio
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from mentorsync.config import (
     add_flags,
     parse_address,
     resolve,
+    variables,
 )
 
 if TYPE_CHECKING:
@@ -59,8 +62,13 @@ def up(settings: argparse.Namespace) -> int:
             f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): "
             "SQLite keeps one writer's file, and serves one process"
         )
-    migrate(settings)
-    return asyncio.run(supervisor.up(settings))
+    # In a process of its own: Peewee would stay in the supervisor's memory, which has no other use for it.
+    migration = subprocess.run(
+        [sys.executable, "-m", "mentorsync", "migrate"],
+        env=os.environ | variables(settings, (DATABASE_URL,)),
+        check=False,
+    )
+    return migration.returncode or asyncio.run(supervisor.up(settings))
 
 
 def gateway(settings: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ from mentorsync.config import (
     parse_address,
     variables,
 )
-from mentorsync.storage.engine import open_engine
+from mentorsync.storage.urls import without_credentials
 
 SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL)
 APPLICATION = "mentorsync.embedded:app"
@@ -136,7 +136,7 @@ async def _run_embedded(settings: Namespace, stack: AsyncExitStack) -> None:
     served = {
         "grpc": str(inside.grpc_address),
         "metrics": str(inside.metrics_address),
-        "database": str(open_engine(settings.database_url)),
+        "database": without_credentials(settings.database_url),
     }
     await _tell_once_it_answers(envoy, [served])
     await _until_one_ends([("the service", envoy.wait())])

@@ -82,12 +82,12 @@ def up(*arguments: str) -> Start:
 
 
 def uvicorn(module: str, table: str, *launcher: str) -> Start:
-    """A FastAPI peer. Its server writes no access log, which is to its advantage."""
+    """A FastAPI peer. Its server writes its access log, as it does by default, and as the service writes its own."""
 
     def start(surroundings: Surroundings) -> Callable[[], Server]:
         events = surroundings.database(table)
         application = f"{PEERS}.{module}:create_app"
-        arguments = ("--factory", application, "--port=0", "--loop=uvloop", "--http=httptools", "--no-access-log")
+        arguments = ("--factory", application, "--port=0", "--loop=uvloop", "--http=httptools")
         program = surroundings.program(*launcher, "uvicorn", *arguments, url=events.url)
         return lambda: Server(program.wait_for(UVICORN), [program], events)
 

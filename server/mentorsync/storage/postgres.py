@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import peewee
 import psycopg
@@ -40,6 +39,7 @@ from mentorsync.storage.statements import (
     ReadStatements,
     compiled,
 )
+from mentorsync.storage.urls import without_credentials
 from mentorsync.storage.writer import Batch
 
 READ_THREADS = 4  # each with a connection of its own; more only queue for the interpreter
@@ -141,8 +141,7 @@ class PostgresEngine:
         self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page")
 
     def __str__(self) -> str:
-        parts = urlsplit(self._url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # neither user nor password
+        return without_credentials(self._url)
 
     def check(self) -> None:
         """Raises StorageSetupError when the database cannot be reached."""
