@@ -8,6 +8,7 @@ import signal
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -28,6 +29,7 @@ from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
 
 DRAIN_SECONDS = 10  # how long accepted calls may take to finish once the server is told to stop
+RETIRE_SECONDS = 2.0  # how long a server that others stand in for says NOT_SERVING, and serves on: until gateways know
 PROBE_SECONDS = 1.0  # how often health finds out whether reads work
 MAX_MESSAGE_BYTES = 64 * 1024  # well over the largest valid request
 REFLECTED_SERVICES = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -35,7 +37,7 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),  # a taken port must be an error, not a second server on it
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),  # the gateway sends one every second
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
@@ -45,28 +47,43 @@ logger = logging.getLogger(__name__)
 async def serve(settings: Namespace, call_log: LineWriter) -> None:
     """Serves gRPC and metrics until SIGTERM or SIGINT.
 
-    Raises SettingsError or StorageSetupError when it cannot start.
+    On SIGTERM, a server that others stand in for first lets them take over: calls that come while it stops would fail.
+    SIGINT, also after SIGTERM, skips that. Raises SettingsError or StorageSetupError when it cannot start.
     """
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    async with running(settings, call_log) as (_, addresses):
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    async with running(settings, call_log) as server:
         # Whoever started this process learns here where it serves.
-        print(json.dumps({"event": "ready"} | addresses), flush=True)
-        await stop.wait()
+        print(json.dumps({"event": "ready"} | server.addresses), flush=True)
+        if await signals.get() == signal.SIGTERM and server.has_others:
+            logger.info("retiring: telling gateways to ask others for %g s", RETIRE_SECONDS)
+            await server.health.enter_graceful_shutdown()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(signals.get(), RETIRE_SECONDS)
         logger.info("stopping: finishing accepted calls for up to %d s", DRAIN_SECONDS)
     logger.info("stopped")
 
 
+class Server(NamedTuple):
+    """What runs. `has_others`: other servers may serve the same database."""
+
+    service: Service
+    health: Health
+    addresses: dict[str, str]
+    has_others: bool
+
+
 @asynccontextmanager
-async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[tuple[Service, dict[str, str]]]:
-    """The service, with gRPC and metrics served, and where."""
+async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[Server]:
+    """The service, with gRPC and metrics served."""
     metrics = Metrics()
     engine = open_engine(settings.database_url)
     async with open_service(engine, metrics, call_log) as (service, reader):
         with metrics_server(metrics, settings.metrics_address) as metrics_address:
-            async with grpc_server(service, reader, settings.grpc_address) as grpc_address:
-                yield service, {"grpc": str(grpc_address), "metrics": str(metrics_address), "database": str(engine)}
+            async with grpc_server(service, reader, settings.grpc_address) as (grpc_address, health_servicer):
+                addresses = {"grpc": str(grpc_address), "metrics": str(metrics_address), "database": str(engine)}
+                yield Server(service, health_servicer, addresses, engine.is_shared)
 
 
 @asynccontextmanager
@@ -86,7 +103,7 @@ async def open_service(engine: Engine, metrics: Metrics, call_log: LineWriter) -
 
 
 @asynccontextmanager
-async def grpc_server(service: Service, reader: Reader, address: Address) -> AsyncIterator[Address]:
+async def grpc_server(service: Service, reader: Reader, address: Address) -> AsyncIterator[tuple[Address, Health]]:
     """A grpcio server with health and reflection. On leaving, it refuses new calls and finishes accepted ones."""
     server = grpc.aio.server(options=OPTIONS)
     server.add_generic_rpc_handlers((handler(service),))
@@ -100,7 +117,7 @@ async def grpc_server(service: Service, reader: Reader, address: Address) -> Asy
     await server.start()
     watch = asyncio.create_task(_watch_health(reader, health_servicer))
     try:
-        yield Address(address.host, port)
+        yield Address(address.host, port), health_servicer
     finally:
         watch.cancel()
         with suppress(asyncio.CancelledError):

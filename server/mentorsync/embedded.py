@@ -50,7 +50,8 @@ class Application:
         # The supervisor joins standard output to its own standard error, and would have to copy the other.
         call_log = logs.set_up(settings.log_level, sys.stdout)
         stack.callback(call_log.close)
-        self._service, _ = await stack.enter_async_context(running(settings, call_log))
+        server = await stack.enter_async_context(running(settings, call_log))
+        self._service = server.service
 
 
 app = Application()

@@ -94,7 +94,7 @@ class Server:
     async def stop(self) -> None:
         if self._process is None:
             return
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in (signal.SIGINT, signal.SIGKILL):  # SIGTERM would have it wait for a gateway to look elsewhere
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
             with suppress(TimeoutError):

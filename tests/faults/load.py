@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple, Protocol
 
 import grpc
+import httpx
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
 from tests.databases import execute
 from tests.grpc_client import failure_of
 
+PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 CLIENTS = 8
 MENTORS = 3
 CALL_SECONDS = 9.5  # what the gateway gives a call
@@ -90,8 +92,8 @@ class Load:
             started = time.monotonic()
             try:
                 sync_event_id = await self._submit(f"mntr_{len(reason) % MENTORS}", reason, key)
-            except UnavailableError:
-                self.unavailable.append(reason)
+            except UnavailableError as error:
+                self.unavailable.append(f"{reason}: {error}")
                 if key is None:
                     return  # it may have happened or not
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
@@ -129,5 +131,20 @@ def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = Fa
                 raise UnavailableError from error
             raise
         return response.sync_event_id
+
+    return submit
+
+
+def rest_submit(client: httpx.AsyncClient) -> Submit:
+    """Submits over REST. Only 503 is retried."""
+
+    async def submit(mentor_id: str, reason: str, key: str | None) -> str:
+        body = {"event_type": "PauseMentorEvent", "mentor_id": mentor_id, "reason": reason}
+        response = await client.post(f"{PATH}/events", json=body, headers={"idempotency-key": key} if key else {})
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and response.headers["retry-after"]:
+            raise UnavailableError(response.text)
+        assert response.status_code == httpx.codes.OK, (response.status_code, response.text)
+        sync_event_id: str = response.json()["sync_event_id"]
+        return sync_event_id
 
     return submit

@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -35,7 +36,7 @@ async def running(command: Sequence[str], database_url: str, **settings: str) ->
     try:
         yield process
     finally:
-        for number in (signal.SIGCONT, signal.SIGTERM):
+        for number in (signal.SIGCONT, signal.SIGINT):
             with suppress(ProcessLookupError):
                 process.send_signal(number)
         await asyncio.wait_for(process.communicate(), STOP_SECONDS)
@@ -74,3 +75,45 @@ class Server:
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+
+
+class Up:
+    """A `mentorsync up` with replicas. `rest` is where REST is served."""
+
+    def __init__(self, pid: int, told: Mapping[str, str], connect: Connect) -> None:
+        self.rest = told["REST"]
+        self._pid = pid
+        self._addresses = told["gRPC"].split(", ")
+        self._connect = connect
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, database_url: str, replicas: int, connect: Connect) -> AsyncIterator["Up"]:
+        async with running((*MENTORSYNC, "up", "--replicas", str(replicas)), database_url) as process:
+            assert process.stdout
+            told = {}
+            while "Ctrl-C" not in told:
+                label, _, value = (await process.stdout.readline()).decode().strip().partition(" ")
+                told[label] = value.strip()
+            yield cls(process.pid, told, connect)
+
+    def servers(self) -> list[int]:
+        """The process ids of the replicas that run now."""
+        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+
+    async def is_whole_without(self, pid: int, within: float = 20.0) -> None:
+        """Waits until all replicas serve, and none of them is the process of this id."""
+        async with asyncio.timeout(within):
+            while pid in self.servers() or len(self.servers()) < len(self._addresses):
+                await asyncio.sleep(POLL_SECONDS)
+            for address in self._addresses:
+                while not await self._serves(address):
+                    await asyncio.sleep(POLL_SECONDS)
+
+    async def _serves(self, address: str) -> bool:
+        async with self._connect(address) as channel:
+            try:
+                return await Server(0, channel).is_serving()
+            except grpc.aio.AioRpcError:
+                return False

@@ -18,6 +18,9 @@ POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 class Engine(Protocol):
     """A database and what the service needs of it. Its text is its URL, without a password."""
 
+    is_shared: bool
+    """Whether several servers may serve the database at once."""
+
     @property
     def database(self) -> Any: ...
 

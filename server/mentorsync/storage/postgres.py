@@ -129,6 +129,8 @@ class PostgresEngine:
     `clock` (None: the database's) and `new_event_id` are for tests.
     """
 
+    is_shared = True
+
     def __init__(
         self, url: str, clock: Callable[[], int] | None = None, new_event_id: Callable[[], str] = draw_event_id
     ) -> None:

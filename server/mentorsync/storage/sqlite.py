@@ -53,6 +53,8 @@ def member_of(field: Any) -> Any:
 class SqliteEngine:
     """The database in one file. `clock` and `new_event_id` are for tests."""
 
+    is_shared = False
+
     def __init__(
         self, path: Path, clock: Callable[[], int] = system_clock, new_event_id: Callable[[], str] = draw_event_id
     ) -> None:
