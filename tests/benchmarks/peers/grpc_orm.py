@@ -31,7 +31,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     orm = cast("Any", ProbedOrm(settings.database_url, CONNECTIONS))  # stands for both the reader and the writer
     service = Service(Calls(orm, orm), Metrics(), call_log)
-    async with grpc_server(service, orm, settings.grpc_address) as address:
+    async with grpc_server(service, orm, settings.grpc_address) as (address, _):
         print(f"gRPC {address}", flush=True)
         await stop.wait()
 
