@@ -1,5 +1,6 @@
 """Envoy's configuration as a value: envoy.yaml, with the addresses of one installation put in. Touches no process."""
 
+import copy
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -65,6 +66,14 @@ def contract_routes(config: Config) -> list[Config]:
     return [route for route in routes if "route" in route]
 
 
+def without_access_log(config: Config) -> Config:
+    """The same without a line for each request."""
+    quiet = copy.deepcopy(config)
+    for listener in quiet["static_resources"]["listeners"]:
+        del listener["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
+    return quiet
+
+
 def listening_addresses(config: Config) -> dict[str, Address]:
     """Each address that Envoy will listen on, by the setting that gives it."""
     places = {ADMIN_SETTING: config["admin"]} | {
@@ -93,8 +102,8 @@ def _socket_address(setting: str, address: Address) -> Config:
     host, port = address
     try:
         resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise GatewayError(f"{setting} {host}:{port} names no address of this machine: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        raise GatewayError(f"{setting} {host}:{port} names no address of this machine") from error
     return {"socket_address": {"address": resolved[0][4][0], "port_value": port}}
 
 

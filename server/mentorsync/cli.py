@@ -32,6 +32,7 @@ from mentorsync.config import (
 if TYPE_CHECKING:
     from mentorsync.storage.engine import Engine
 
+EXIT_INTERRUPTED = 130  # as shells have it: 128 and SIGINT's number
 EXIT_REFUSED = 2  # could not start, and has said why in one line
 MAX_REPLICAS = 64  # more on one machine are a mistake
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -62,6 +63,7 @@ def up(settings: argparse.Namespace) -> int:
             f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): "
             "SQLite keeps one writer's file, and serves one process"
         )
+    supervisor.check_addresses(settings)
     # In a process of its own: Peewee would stay in the supervisor's memory, which has no other use for it.
     migration = subprocess.run(
         [sys.executable, "-m", "mentorsync", "migrate"],
@@ -94,6 +96,8 @@ def purge(settings: argparse.Namespace) -> int:
     with opened_engine(settings) as engine:
         check_current(engine)
         removed = remove_unneeded(engine, settings.older_than, show_progress)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
         say(f"{engine}: removed {removed} events")
     return 0
 
@@ -124,8 +128,8 @@ def opened_engine(settings: argparse.Namespace) -> "Iterator[Engine]":
 def show_progress(reached: int, last: int, removed: int) -> None:
     """Rewrites one line on a terminal; silent elsewhere, where the closing line is enough."""
     if sys.stderr.isatty():
-        end = "\n" if reached == last else ""
-        print(f"\rlooked at {reached} of {last}, removed {removed}", end=end, file=sys.stderr, flush=True)
+        text = f"\rwalked the log to {reached} of {last}, removed {removed} events"
+        print(text, end="", file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
@@ -161,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mentorsync",
         description="Keeps phones and internal services in agreement on each mentor's status.",
-        epilog="Each flag of a command has an environment variable, which the command's --help names.",
+        epilog="Settings are environment variables, too; the --help of a command names them.",
     )
     parser.add_argument("--version", action="version", version=f"mentorsync {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -216,3 +220,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"mentorsync: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED

@@ -4,6 +4,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 MAX_PORT = 65_535
 
@@ -23,8 +24,9 @@ class Address(NamedTuple):
 def parse_address(text: str) -> Address:
     """host:port, with an IPv6 host in brackets; port 0 means any free one."""
     host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if is_bracketed else host
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= MAX_PORT) or set(host) & set("[]"):
         raise ValueError("must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080")
     return Address(host, int(port))
 
@@ -32,6 +34,13 @@ def parse_address(text: str) -> Address:
 def parse_optional_address(text: str) -> Address | None:
     """As parse_address; nothing means none."""
     return parse_address(text) if text else None
+
+
+def _is_netloc(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).netloc)
+    except ValueError:
+        return False
 
 
 def parse_log_level(text: str) -> str:
@@ -42,8 +51,13 @@ def parse_log_level(text: str) -> str:
 
 
 def parse_database_url(text: str) -> str:
-    if not text.startswith(("sqlite:///", "postgresql://", "postgres://")):
-        raise ValueError("must begin with sqlite:/// or postgresql://, such as sqlite:///mentorsync.db")
+    scheme, separator, rest = text.partition("://")
+    is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
+    if not separator or not (is_file or (scheme in ("postgresql", "postgres") and _is_netloc(text))):
+        raise ValueError(
+            "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
+            "postgresql://user:password@host:port/name"
+        )
     return text
 
 
@@ -54,6 +68,7 @@ class Setting(NamedTuple):
     default: str
     parse: Callable[[str], Any]
     meaning: str
+    is_secret: bool = False  # never shown
 
     @property
     def variable(self) -> str:
@@ -64,7 +79,7 @@ class Setting(NamedTuple):
         return f"--{self.name.replace('_', '-')}"
 
 
-DATABASE_URL = Setting("database_url", "sqlite:///mentorsync.db", parse_database_url, "the database")
+DATABASE_URL = Setting("database_url", "sqlite:///mentorsync.db", parse_database_url, "the database", is_secret=True)
 GRPC_ADDRESS = Setting("grpc_address", "127.0.0.1:50051", parse_address, "where the gRPC server listens")
 REST_ADDRESS = Setting("rest_address", "127.0.0.1:8080", parse_address, "where the gateway serves REST")
 METRICS_ADDRESS = Setting("metrics_address", "127.0.0.1:9464", parse_address, "where /metrics is served")
@@ -96,7 +111,8 @@ def resolve(arguments: Namespace, settings: tuple[Setting, ...], environment: Ma
         try:
             values[setting.name] = setting.parse(text)
         except ValueError as error:
-            raise SettingsError(f"{setting.variable} (or {setting.flag}) {error}, not {text!r}") from error
+            shown = "" if setting.is_secret else f", not {text!r}"
+            raise SettingsError(f"{setting.variable} (or {setting.flag}) {error}{shown}") from error
     return Namespace(**values)
 
 

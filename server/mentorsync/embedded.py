@@ -37,6 +37,7 @@ class Application:
                 await self._start(stack)
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
+                logger.info("stopping: finishing accepted calls")
         except (SettingsError, StorageError) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

@@ -54,8 +54,11 @@ class LineWriter:
         if dropped:
             lines.append(json.dumps({"time": timestamp(), "level": "warning", "event": f"{dropped} log lines dropped"}))
         if lines:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
+            try:
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):  # a full disk, a reader that is gone: told as soon as somebody can be told
+                self._dropped += len(lines)
 
 
 class JsonFormatter(logging.Formatter):

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import NoReturn
 
-from mentorsync_gateway.config import Config, separate
+from mentorsync_gateway.config import Config, separate, without_access_log
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import GatewayError, HostModuleError
 from mentorsync_gateway.launcher import Gateway, check_free
@@ -22,10 +22,14 @@ from mentorsync_gateway.process import die_with
 
 from mentorsync.config import (
     DATABASE_URL,
+    GATEWAY_ADMIN_ADDRESS,
+    GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    REST_ADDRESS,
     Address,
+    Setting,
     SettingsError,
     parse_address,
     variables,
@@ -33,6 +37,7 @@ from mentorsync.config import (
 from mentorsync.storage.urls import without_credentials
 
 SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL)
+ADDRESSES = (GRPC_ADDRESS, REST_ADDRESS, METRICS_ADDRESS, GATEWAY_ADMIN_ADDRESS, GATEWAY_GRPC_ADDRESS)
 APPLICATION = "mentorsync.embedded:app"
 LIST_PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 ANSWER_SECONDS = 10.0  # from the gateway's start to its first answer
@@ -106,16 +111,32 @@ async def up(settings: Namespace) -> int:
     """Serves until SIGINT or SIGTERM, or until a part ends by itself. Returns the exit status."""
 
     async def run(stack: AsyncExitStack) -> None:
-        for setting in (GRPC_ADDRESS, METRICS_ADDRESS):
-            check_free(setting.variable, getattr(settings, setting.name))
-        if not settings.separate and settings.replicas == 1:
-            try:
-                await _run_embedded(settings, stack)
-            except HostModuleError as error:
-                print(f"mentorsync: {error}; running server and gateway as two processes instead", file=sys.stderr)
-        await _run_separate(settings, stack)
+        if settings.separate or settings.replicas > 1:
+            await _run_separate(settings, stack)
+            return
+        try:
+            await _run_embedded(settings, stack)
+        except HostModuleError as error:
+            print(f"mentorsync: {error}; running server and gateway as two processes instead", file=sys.stderr)
+            await _run_separate(settings, stack)
 
     return await _supervise(run)
+
+
+def check_addresses(settings: Namespace) -> None:
+    """Raises SettingsError when an address cannot be had, before anything is started or changed."""
+    users: dict[Address, Setting] = {}
+    for setting in ADDRESSES:
+        address = getattr(settings, setting.name)
+        if address is None:
+            continue
+        if address.port and address in users:
+            raise SettingsError(f"{users[address].variable} and {setting.variable} are both {address}")
+        users[address] = setting
+        try:
+            check_free(setting.variable, address)
+        except GatewayError as error:
+            raise SettingsError(str(error)) from error
 
 
 async def _run_embedded(settings: Namespace, stack: AsyncExitStack) -> None:
@@ -130,6 +151,7 @@ async def _run_embedded(settings: Namespace, stack: AsyncExitStack) -> None:
                 [inside.grpc_address],
                 settings.gateway_grpc_address,
             ),
+            settings,
             embedded_environment() | variables(inside, SERVER_SETTINGS),
         )
     )
@@ -146,7 +168,7 @@ async def _run_separate(settings: Namespace, stack: AsyncExitStack) -> None:
     """Envoy before one server or several."""
     servers = await stack.enter_async_context(_servers(settings))
     upstreams = [parse_address(server.announced["grpc"]) for server in servers]
-    envoy = await stack.enter_async_context(_running(_before(upstreams, settings)))
+    envoy = await stack.enter_async_context(_running(_before(upstreams, settings), settings))
     await _tell_once_it_answers(envoy, [server.announced for server in servers])
     keep_running = settings.replicas > 1  # the others serve on, while one is started again
     ends = [server.keep_running() if keep_running else server.wait() for server in servers]
@@ -157,7 +179,7 @@ async def gateway(settings: Namespace) -> int:
     """Runs the gateway alone, before servers that run elsewhere, in the same way."""
 
     async def run(stack: AsyncExitStack) -> None:
-        envoy = await stack.enter_async_context(_running(_before(settings.upstream, settings)))
+        envoy = await stack.enter_async_context(_running(_before(settings.upstream, settings), settings))
         ready = {name: str(Address(*address)) for name, address in envoy.addresses.items()}
         print(json.dumps({"event": "ready"} | ready), flush=True)
         await _until_one_ends([("the gateway", envoy.wait())])
@@ -209,7 +231,11 @@ async def _servers(settings: Namespace) -> AsyncIterator[list[Server]]:
 
 
 @asynccontextmanager
-async def _running(configuration: Config, environment: Mapping[str, str] | None = None) -> AsyncIterator[Gateway]:
+async def _running(
+    configuration: Config, settings: Namespace, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Gateway]:
+    if settings.log_level in ("warning", "error"):
+        configuration = without_access_log(configuration)
     envoy = await Gateway.start(configuration, environment=environment)
     try:
         yield envoy

@@ -38,7 +38,7 @@ def run_group_commit(path: Path, batch: int, seconds: float) -> LoadResult:
 
     def insert() -> None:
         rows = [
-            (f"evt_{os.urandom(4).hex()}", f"mntr_{number:06}", "Taking a short break", os.urandom(16).hex())
+            (f"evt_{os.urandom(8).hex()}", f"mntr_{number:06}", "Taking a short break", os.urandom(16).hex())
             for number in range(batch)
         ]
         connection.execute("BEGIN IMMEDIATE")

@@ -104,3 +104,12 @@ async def test_two_migrations_at_once_apply_everything_once(
 
     applied = await asyncio.gather(*(asyncio.to_thread(migrate_and_close) for _ in range(4)))
     assert sorted(applied) == [[], [], [], [INITIAL]]
+
+
+def test_a_database_of_another_program_is_refused(empty_engine: Engine) -> None:
+    """What stands in the way is told in one line, and stays as it is."""
+    empty_engine.database.execute_sql("CREATE TABLE events (id INTEGER)")
+    before = contents(empty_engine)
+    with pytest.raises(StorageSetupError, match=r"cannot be used: .*events.* already exists"):
+        migrate(empty_engine)
+    assert contents(empty_engine) == before

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -135,6 +136,22 @@ class TestErasure:
         store.tidy()
         assert SECRET.encode() not in bytes_of(path)
 
+    def test_tidying_up_does_not_wait_for_a_reader(self, sqlite_engine: SqliteEngine, path: Path) -> None:
+        """A backup may read for long: writes must not stand behind a checkpoint that waits for it."""
+        store = sqlite_engine.open_store()
+        (event,) = store.transact([SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None)]).outcomes
+        assert isinstance(event, SyncEvent)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM events").fetchone()
+            store.transact([DeleteOperation(event.sync_event_id)])
+            started = time.monotonic()
+            store.tidy()
+            assert time.monotonic() - started < sqlite_module.BUSY_SECONDS
+        store.tidy()
+        assert SECRET.encode() not in bytes_of(path)
+        store.close()
+
     def test_a_reason_that_stays_is_not_erased(self, sqlite_engine: SqliteEngine, path: Path) -> None:
         """Only the deleted event's text goes."""
         store = sqlite_engine.open_store()
@@ -169,6 +186,15 @@ class TestErasure:
 
 
 class TestOneServer:
+    @pytest.mark.usefixtures("sqlite_engine")
+    def test_a_file_that_cannot_be_written_is_refused(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that could answer no write does not start."""
+        monkeypatch.setitem(sqlite_module.PRAGMAS, "query_only", 1)
+        engine = SqliteEngine(path)
+        with pytest.raises(StorageSetupError, match="cannot be written"), engine.serving():
+            pass
+        engine.close()
+
     def test_a_second_server_on_the_file_is_refused(self, sqlite_engine: SqliteEngine, path: Path) -> None:
         """The message says what to do; once the first is gone, the second may serve."""
         other = SqliteEngine(path)

@@ -1,5 +1,6 @@
 """Log lines: JSON, in order, complete, and never in the way."""
 
+import errno
 import io
 import json
 import logging
@@ -102,3 +103,30 @@ def test_logging_goes_to_standard_error_from_the_level_on(capsys: pytest.Capture
     captured = capsys.readouterr()
     assert [json.loads(line)["event"] for line in captured.err.splitlines()] == ["loud"]
     assert captured.out == ""
+
+
+def test_lines_that_could_not_be_written_are_counted() -> None:
+    """After a full disk the writer goes on, and tells how many lines were lost."""
+    stream = FullOnce()
+    writer = LineWriter(stream)
+    writer.write("lost")
+    assert stream.has_failed.wait(WAIT_SECONDS)
+    writer.write("written")
+    writer.close()
+    told, written = sorted(stream.getvalue().splitlines(), key=len, reverse=True)
+    assert json.loads(told)["event"] == "1 log lines dropped"
+    assert written == "written"
+
+
+class FullOnce(io.StringIO):
+    """A stream whose first write fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_failed = Event()
+
+    def write(self, text: str) -> int:
+        if not self.has_failed.is_set():
+            self.has_failed.set()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)

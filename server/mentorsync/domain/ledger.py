@@ -42,6 +42,7 @@ class Ledger:
         self.head = head
         self.clock_ahead = head.last_server_timestamp - clock
         self.now = max(clock, head.last_server_timestamp)  # a clock that was set back must not reorder events
+        self.has_erased_text = False
         self.new_events: dict[str, SyncEvent] = {}
         self.changed_events: dict[str, SyncEvent] = {}
         self.changed_mentors: dict[str, Mentor] = {}
@@ -150,6 +151,7 @@ class Ledger:
 
     def _change(self, before: SyncEvent, after: SyncEvent) -> SyncEvent:
         self._count_pending(after.mentor_id, after.pending - before.pending)
+        self.has_erased_text = self.has_erased_text or before.reason not in ("", after.reason)
         is_new = after.sync_event_id in self.new_events
         (self.new_events if is_new else self.changed_events)[after.sync_event_id] = after
         self._remember(after)

@@ -56,8 +56,8 @@ def open_engine(url: str) -> Engine:
     if url.startswith(POSTGRES_PREFIXES):
         return _postgres_engine(url)
     raise StorageSetupError(
-        "a database URL is sqlite:///file.db (relative) or sqlite:////path/to/file.db (absolute) or "
-        f"postgresql://user:password@host:port/name, not {url.partition('://')[0]!r} with what follows it"
+        "a database URL is sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
+        "postgresql://user:password@host:port/name"
     )
 
 

@@ -1,7 +1,10 @@
 """Brings a database to this version's schema, and refuses one that is not."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from peewee import PeeweeException
 from playhouse.migrations import Runner
 
 from mentorsync.storage.engine import Engine
@@ -16,7 +19,7 @@ def migrate(engine: Engine) -> list[str]:
     Raises StorageSetupError when the database belongs to a newer version of the service.
     """
     engine.check()
-    with engine.migrating():  # Peewee's runner takes no lock of its own
+    with _refusing(engine), engine.migrating():  # Peewee's runner takes no lock of its own
         runner = Runner(engine.database, str(MIGRATIONS))
         _refuse_newer(runner)
         applied: list[str] = runner.up()
@@ -26,11 +29,21 @@ def migrate(engine: Engine) -> list[str]:
 def check_current(engine: Engine) -> None:
     """Raises StorageSetupError when the database lacks a migration, or has one that this version does not know."""
     engine.check()
-    runner = Runner(engine.database, str(MIGRATIONS))
-    _refuse_newer(runner)
-    missing = [migration.name for migration in runner.status() if not migration.applied]
+    with _refusing(engine):
+        runner = Runner(engine.database, str(MIGRATIONS))
+        _refuse_newer(runner)
+        missing = [migration.name for migration in runner.status() if not migration.applied]
     if missing:
         raise StorageSetupError(f"{engine} lacks {', '.join(missing)}: run `mentorsync migrate` first")
+
+
+@contextmanager
+def _refusing(engine: Engine) -> Iterator[None]:
+    """Turns what the database says to its schema into a refusal: a damaged file, or another program's."""
+    try:
+        yield
+    except PeeweeException as error:
+        raise StorageSetupError(f"{engine} cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _refuse_newer(runner: Runner) -> None:

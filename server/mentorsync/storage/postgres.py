@@ -149,8 +149,10 @@ class PostgresEngine:
         """Raises StorageSetupError when the database cannot be reached."""
         try:
             self.database.execute_sql("SELECT 1")
+        except peewee.ProgrammingError as error:  # its text may hold what it did not understand: a password
+            raise StorageSetupError(f"{self}: PostgreSQL does not understand this URL's options") from error
         except Exception as error:
-            raise StorageSetupError(f"{self} cannot be reached: {str(error).strip()}") from error
+            raise StorageSetupError(f"{self} cannot be reached: {' '.join(str(error).split())}") from error
 
     @contextmanager
     def serving(self) -> Iterator[None]:

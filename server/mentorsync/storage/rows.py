@@ -1,4 +1,4 @@
-"""Turns database rows into records."""
+"""Between records and database rows, and what of them a batch concerns."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

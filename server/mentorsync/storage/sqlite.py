@@ -17,7 +17,7 @@ from mentorsync.domain.records import LogHead
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.models import EventModel, LogModel, MentorModel
 from mentorsync.storage.reader import Reader
-from mentorsync.storage.rows import Concerns, Row, event_from_row, mentor_from_row
+from mentorsync.storage.rows import Concerns, Row, changes_of, event_from_row, mentor_from_row
 from mentorsync.storage.statements import (
     HEAD_FIELDS,
     MUTABLE_EVENT_FIELDS,
@@ -96,7 +96,15 @@ class SqliteEngine:
                     f"another server is running on the database file {self.path}; "
                     "SQLite serves one process: stop the other one, or use another file"
                 ) from error
+            self._check_writable()
             yield
+
+    def _check_writable(self) -> None:
+        try:
+            with self.write_transaction():
+                self.database.execute_sql("UPDATE log SET id = id")
+        except PeeweeException as error:
+            raise StorageSetupError(f"the database file {self.path} cannot be written: {error}") from error
 
     def _open_lock_file(self) -> TextIO:
         path = self.path.with_name(self.path.name + ".lock")
@@ -168,8 +176,13 @@ class SqliteStore:
     def tidy(self) -> None:
         """Empties the write-ahead log once text was erased, so that no copy of it stays there."""
         if self._has_erased:
-            busy, *_ = self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self._has_erased = bool(busy)
+            connection = self._connection()
+            connection.execute("PRAGMA busy_timeout = 0")  # no write is to wait while this waits for a reader
+            try:
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._has_erased = bool(busy)
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1_000)}")
 
     def close(self) -> None:
         self._database.close()
@@ -191,7 +204,7 @@ class SqliteStore:
         except BaseException:
             self._roll_back(connection)
             raise
-        self._has_erased = self._has_erased or any(not event.reason for event in ledger.changed_events.values())
+        self._has_erased = self._has_erased or ledger.has_erased_text
         return Batch(outcomes, clock_ahead)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
@@ -219,20 +232,7 @@ class SqliteStore:
     def _save(self, connection: sqlite3.Connection, ledger: Ledger) -> None:
         connection.executemany(self._insert_event, ledger.new_events.values())
         if ledger.changed_events:
-            connection.executemany(
-                self._update_event,
-                [
-                    (
-                        event.revision,
-                        event.acknowledged,
-                        event.reason,
-                        event.updated_at,
-                        event.deleted_at,
-                        event.sequence,
-                    )
-                    for event in ledger.changed_events.values()
-                ],
-            )
+            connection.executemany(self._update_event, map(changes_of, ledger.changed_events.values()))
         connection.executemany(self._put_mentor, ledger.changed_mentors.values())
         connection.execute(self._update_head, ledger.head)
 

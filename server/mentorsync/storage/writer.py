@@ -118,11 +118,11 @@ class Writer:
         return batch
 
     def _first_write(self, store: Store) -> _Write | None:
-        try:
-            return self._queue.get(timeout=IDLE_SECONDS)
-        except Empty:
-            self._tidy(store)
-            return self._queue.get()
+        while True:
+            try:
+                return self._queue.get(timeout=IDLE_SECONDS)
+            except Empty:
+                self._tidy(store)
 
     def _tidy(self, store: Store) -> None:
         try:
