@@ -5,19 +5,30 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
-from mentorsync.domain.operations import SubmitOperation
+from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage.migrator import migrate
 from mentorsync.storage.postgres import PostgresEngine, PostgresStore
+from mentorsync.storage.statements import ReadStatements
 
 from tests.databases import Databases, execute
+from tests.storage.commit_proxy import CommitProxy
 from tests.storage.opened import MENTOR_ID, Clock
 
 PAUSE = EventType.PAUSE
 WAIT_SECONDS = 10
+DAY = 86_400
 POISON = SubmitOperation("mntr_\ud800", PAUSE, "", None, None)  # no encoding can store this
+
+INSERT_EVENTS = """
+    INSERT INTO events SELECT
+        n, n, 'evt_' || n, 'mntr_' || n %% 500, 1, NULL, TRUE, 2, n %% 5 = 0, '', n, n, NULL, 'k' || n, 'p' || n
+    FROM generate_series(1, %s) AS n
+"""
+INSERT_MENTORS = "INSERT INTO mentors SELECT mentor_id, 2, max(sequence), 0, count(*) FROM events GROUP BY mentor_id"
 
 
 @pytest.fixture
@@ -47,7 +58,7 @@ def submit(key: str) -> SubmitOperation:
     return SubmitOperation(MENTOR_ID, PAUSE, "", None, key)
 
 
-def only_event(store: PostgresStore, operation: SubmitOperation) -> SyncEvent:
+def only_event(store: PostgresStore, operation: Operation) -> SyncEvent:
     (event,) = store.transact([operation]).outcomes
     assert isinstance(event, SyncEvent)
     return event
@@ -97,3 +108,176 @@ def locks(url: str) -> list[tuple[Any, ...]]:
         "SELECT pid, state FROM pg_stat_activity "
         "WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()",
     )
+
+
+class TestCutAtCommit:
+    """The connection is lost at COMMIT, and with it the word whether that happened."""
+
+    @pytest.fixture
+    def proxy(self, url: str) -> Iterator[CommitProxy]:
+        with CommitProxy(url) as proxy:
+            yield proxy
+
+    @pytest.fixture(params=[0, 10], ids=["new connection", "prepared statements"])
+    def store(self, request: pytest.FixtureRequest, proxy: CommitProxy) -> Iterator[PostgresStore]:
+        """A store behind the proxy, after some batches."""
+        engine = PostgresEngine(proxy.url)
+        store = engine.open_store()
+        for number in range(request.param):
+            store.transact([submit(f"before-{number}")])
+        yield store
+        engine.close()
+
+    @pytest.mark.parametrize("is_committed", [True, False])
+    def test_a_submit_without_key_and_time_happens_once(
+        self, url: str, proxy: CommitProxy, store: PostgresStore, *, is_committed: bool
+    ) -> None:
+        """Nothing but the batch's own record can tell whether it happened."""
+        before = execute(url, "SELECT count(*) FROM events")[0][0]
+        (proxy.cut_before_answer if is_committed else proxy.cut_before_commit)()
+        proxy.mend()
+        event = only_event(store, SubmitOperation(MENTOR_ID, PAUSE, "once", None, None))
+        assert proxy.cut.is_set()
+        rows = execute(url, "SELECT sync_event_id, sequence FROM events WHERE reason = 'once'")
+        assert rows == [(event.sync_event_id, event.sequence)]
+        assert event.sequence == before + 1
+        assert execute(url, "SELECT last_revision, pending_total FROM log") == [(before + 1, before + 1)]
+
+    def test_an_update_that_another_replica_has_overwritten_since_stays_overwritten(
+        self, url: str, proxy: CommitProxy, store: PostgresStore, open_store: Callable[..., PostgresStore]
+    ) -> None:
+        """The update happened before the other's, and is answered so; it is not made a second time."""
+        other = open_store()
+        event = only_event(store, submit("event"))
+        proxy.cut_before_answer()
+        with ThreadPoolExecutor(1) as thread:
+            try:
+                outcome = thread.submit(only_event, store, UpdateOperation(event.sync_event_id, None, "first"))
+                assert proxy.cut.wait(WAIT_SECONDS)
+                overwritten = only_event(other, UpdateOperation(event.sync_event_id, None, "second"))
+            finally:
+                proxy.mend()
+            first = outcome.result(WAIT_SECONDS)
+        assert (first.reason, first.revision) == ("first", overwritten.revision - 1)
+        assert execute(url, "SELECT reason, revision FROM events WHERE sync_event_id = %s", (event.sync_event_id,)) == [
+            ("second", overwritten.revision)
+        ]
+
+
+def test_writers_that_are_long_gone_are_forgotten(url: str, open_store: Callable[..., PostgresStore]) -> None:
+    """A server's first batch removes the records of those that have written nothing for a day."""
+    clock = Clock()
+    only_event(open_store(clock), submit("long ago"))
+    clock.seconds = 1
+    only_event(open_store(clock), submit("a day ago"))
+    clock.seconds = DAY + 1
+    store = open_store(clock)
+    only_event(store, submit("now"))
+    only_event(store, submit("again"))
+    assert execute(url, "SELECT last_batch FROM writers ORDER BY updated_at") == [(1,), (2,)]
+
+
+class TestCost:
+    """What PostgreSQL is asked to do for a call does not grow with what there is, or what comes together."""
+
+    @pytest.fixture
+    def engine(self, url: str) -> Iterator[PostgresEngine]:
+        engine = PostgresEngine(url)
+        yield engine
+        engine.close()
+
+    @pytest.fixture
+    def statements(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Every statement sent from now on."""
+        sent: list[str] = []
+        execute = psycopg.Cursor.execute
+
+        def noted(cursor: psycopg.Cursor[Any], sql: str, *arguments: Any, **options: Any) -> psycopg.Cursor[Any]:
+            sent.append(sql)
+            return execute(cursor, sql, *arguments, **options)
+
+        monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+        return sent
+
+    def test_a_batch_takes_as_many_statements_whatever_its_size(
+        self, engine: PostgresEngine, statements: list[str]
+    ) -> None:
+        """Each kind of operation is loaded and written as a set."""
+        store = engine.open_store()
+
+        def cost(size: int) -> int:
+            """Of a batch with that many submits, updates and deletes each."""
+            operations = [submit(f"{size}-{number}") for number in range(3 * size)]
+            events = [outcome for outcome in store.transact(operations).outcomes if isinstance(outcome, SyncEvent)]
+            statements.clear()
+            store.transact(
+                [
+                    *(submit(f"{size}+{number}") for number in range(size)),
+                    *(UpdateOperation(event.sync_event_id, None, "changed") for event in events[:size]),
+                    *(DeleteOperation(event.sync_event_id) for event in events[size : 2 * size]),
+                ]
+            )
+            return len(statements)
+
+        assert cost(1) == cost(80) == 14
+        store.close()
+
+    async def test_a_page_and_a_snapshot_are_one_query_each(
+        self, engine: PostgresEngine, statements: list[str]
+    ) -> None:
+        """With the total, whether or not anything is pending."""
+        store, reader = engine.open_store(), engine.open_reader()
+        for _ in range(2):
+            store.transact([submit(str(number)) for number in range(100)])
+            for read in (reader.page(1, 100, None), reader.page(9, 100, MENTOR_ID), reader.snapshot(MENTOR_ID)):
+                statements.clear()
+                await read
+                assert len(statements) == 1
+        store.close()
+
+    @pytest.mark.parametrize("events", [0, 50_000])
+    def test_every_statement_is_served_by_an_index(
+        self, url: str, engine: PostgresEngine, statements: list[str], events: int
+    ) -> None:
+        """Also by the plan for any parameters, and also by one made while the tables were empty and unknown."""
+        if events:
+            fill(url, events)
+        store = engine.open_store()
+        event = only_event(store, submit("event"))
+        other = only_event(store, submit("other"))
+        statements.clear()
+        store.transact(
+            [submit("new"), UpdateOperation(event.sync_event_id, None, "x"), DeleteOperation(other.sync_event_id)]
+        )
+        reads = ReadStatements(engine.database)
+        indexes = dict.fromkeys((sql for sql in statements if sql not in ("BEGIN", "COMMIT")), "")
+        indexes[reads.page] = "using events_pending on events"
+        indexes[reads.mentor_page] = indexes[reads.snapshot] = "using events_pending_of_mentor on events"
+        assert len(indexes) == 15
+        for sql, index in indexes.items():
+            plan = generic_plan(engine, sql)
+            assert index in plan
+            assert "Seq Scan on events" not in plan
+            assert "Seq Scan on mentors" not in plan
+            assert "JIT" not in plan
+
+
+def fill(url: str, events: int) -> None:
+    """Puts events in, of which a fifth are acknowledged, of 500 mentors."""
+    execute(url, INSERT_EVENTS, (events,))
+    execute(url, INSERT_MENTORS)
+    execute(url, "UPDATE log SET last_revision = %s", (events,))
+    execute(url, "VACUUM ANALYZE")
+
+
+def generic_plan(engine: PostgresEngine, sql: str) -> str:
+    """PostgreSQL's own word on how it runs a statement whose parameters it does not know."""
+    connection = engine.database.connection()
+    connection.execute("SET plan_cache_mode = force_generic_plan")
+    parts = sql.split("%s")
+    numbered = "".join(f"{part}${number}" for number, part in enumerate(parts[:-1], start=1)) + parts[-1]
+    connection.execute(f"PREPARE explained AS {numbered}")
+    nulls = ", ".join(["NULL"] * (len(parts) - 1))
+    rows = connection.execute(f"EXPLAIN EXECUTE explained{f'({nulls})' if nulls else ''}").fetchall()
+    connection.execute("DEALLOCATE explained")
+    return "\n".join(line for (line,) in rows)

@@ -59,7 +59,11 @@ CONNECTION: dict[str, Any] = {
 OPTIONS = (
     # A frozen replica must not keep the log from all others: the server ends its transaction after 2 s, and the others
     # wait for the lock for longer than two of them can keep it.
-    "-c idle_in_transaction_session_timeout=2s -c lock_timeout=5s -c default_transaction_isolation=read\\ committed"
+    "-c idle_in_transaction_session_timeout=2s -c lock_timeout=5s "
+    "-c default_transaction_isolation=read\\ committed "
+    # Every statement has its index. A plan made while the tables were empty would scan them, and be kept as they grow;
+    # and of a page of unknown size the planner expects so much that it would compile the query to machine code.
+    "-c enable_seqscan=off -c jit=off"
 )
 CLOCK = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint"
 SELECT_LAST_BATCH = "SELECT last_batch FROM writers WHERE writer_id = %s"
@@ -67,6 +71,9 @@ PUT_LAST_BATCH = (
     "INSERT INTO writers (writer_id, last_batch, updated_at) VALUES (%s, %s, %s) "
     "ON CONFLICT (writer_id) DO UPDATE SET last_batch = EXCLUDED.last_batch, updated_at = EXCLUDED.updated_at"
 )
+# Each server start is a writer of its own. Nobody asks after one that has been silent for so long.
+FORGET_WRITERS = "DELETE FROM writers WHERE updated_at < %s"
+SILENT_WRITER_MICROSECONDS = 24 * 3_600 * 1_000_000
 POSTGRES_TYPES = {TextField: "text", BigIntegerField: "bigint", SmallIntegerField: "smallint", BooleanField: "boolean"}
 # What another attempt may mend: a lost connection, a transaction that had to give way (40001, 40P01, 55P03), an id that
 # was taken, a server that is no longer the primary.
@@ -339,6 +346,8 @@ class PostgresStore:
             connection.execute(self._put_mentors, _columns(ledger.changed_mentors.values()))
         connection.execute(self._update_head, ledger.head)
         connection.execute(PUT_LAST_BATCH, (self._writer_id, self._batch_number, ledger.now))
+        if self._batch_number == 1:
+            connection.execute(FORGET_WRITERS, (ledger.now - SILENT_WRITER_MICROSECONDS,))
         connection.execute("COMMIT")
 
 

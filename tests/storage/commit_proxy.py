@@ -1,0 +1,144 @@
+"""A proxy before PostgreSQL that cuts connections at COMMIT: before it, or before its answer.
+
+See https://www.postgresql.org/docs/current/protocol-message-formats.html
+"""
+
+import socket
+import struct
+import threading
+from contextlib import suppress
+from typing import Self
+from urllib.parse import urlsplit
+
+CHUNK_BYTES = 65_536
+HEADER_BYTES = 5  # a message's type, and its length without the type
+UNTYPED_HEADER_BYTES = 8  # the first messages' length and code
+ENCRYPTION_REQUESTS = (80_877_103, 80_877_104)  # what may come before the start: may this be SSL, or GSSAPI?
+PARSE, BIND = b"P", b"B"
+
+
+class CommitProxy:
+    """Passes everything on, until a COMMIT comes after `cut_before_commit` or `cut_before_answer` was called: then it
+    cuts that connection and lets nobody connect until `mend` is called. `cut` is set by then.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname
+        assert parts.port
+        self._server = (parts.hostname, parts.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        user = parts.netloc.rpartition("@")[0]
+        self.url = parts._replace(netloc=f"{user}@127.0.0.1:{port}").geturl()
+        self.cut = threading.Event()
+        self._mended = threading.Event()
+        self._mended.set()
+        self._pass_commit: bool | None = None
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._mended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for end in self._sockets:
+            _close(end)
+        for thread in self._threads:
+            thread.join()
+
+    def cut_before_commit(self) -> None:
+        self._arm(pass_commit=False)
+
+    def cut_before_answer(self) -> None:
+        self._arm(pass_commit=True)
+
+    def mend(self) -> None:
+        self._mended.set()
+
+    def _arm(self, *, pass_commit: bool) -> None:
+        self.cut.clear()
+        self._mended.clear()
+        self._pass_commit = pass_commit
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self._pass_commit is None:
+                    self._mended.wait()
+                server = socket.create_connection(self._server)
+                self._sockets += [client, server]
+                for target, arguments in ((self._forward, (client, server)), (self._back, (server, client))):
+                    self._threads.append(threading.Thread(target=target, args=arguments))
+                    self._threads[-1].start()
+
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        messages = _Messages()
+        with suppress(OSError):
+            while chunk := client.recv(CHUNK_BYTES):
+                if messages.hold_commit(chunk) and self._pass_commit is not None:
+                    self._cut(client, server, chunk)
+                    return
+                server.sendall(chunk)
+        _close(server)
+
+    def _cut(self, client: socket.socket, server: socket.socket, chunk: bytes) -> None:
+        passed, self._pass_commit = self._pass_commit, None
+        _close(client)  # whatever the server answers, reaches nobody
+        if passed:
+            server.sendall(chunk)
+            server.shutdown(socket.SHUT_WR)  # the server reads all that was sent, and then the end
+        else:
+            _close(server)
+        self.cut.set()
+
+    def _back(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while chunk := server.recv(CHUNK_BYTES):
+                client.sendall(chunk)
+        _close(client)
+
+
+class _Messages:
+    """What one client sends, as far as telling COMMIT takes: as text, or as a prepared statement of its own."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._is_started = False
+        self._commits: set[bytes] = set()
+
+    def hold_commit(self, chunk: bytes) -> bool:
+        """Whether the messages that are whole with this chunk hold a COMMIT."""
+        self._rest += chunk
+        found = False
+        while not self._is_started and len(self._rest) >= UNTYPED_HEADER_BYTES:
+            length, code = struct.unpack("!ii", self._rest[:UNTYPED_HEADER_BYTES])
+            self._is_started = code not in ENCRYPTION_REQUESTS
+            self._rest = self._rest[length:]
+        while len(self._rest) >= HEADER_BYTES:
+            end = 1 + int.from_bytes(self._rest[1:HEADER_BYTES], "big")
+            if len(self._rest) < end:
+                break
+            found |= self._is_commit(self._rest[:1], self._rest[HEADER_BYTES:end])
+            self._rest = self._rest[end:]
+        return found
+
+    def _is_commit(self, kind: bytes, body: bytes) -> bool:
+        first, second, *_ = (*body.split(b"\0"), b"", b"")
+        if kind == PARSE:
+            if second == b"COMMIT":
+                self._commits.add(first)
+            else:
+                self._commits.discard(first)
+        return kind == BIND and second in self._commits
+
+
+def _close(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
