@@ -26,7 +26,8 @@ class Health(health.aio.HealthServicer):
 
     async def write(self, response: health_pb2.HealthCheckResponse, context: Any) -> None:
         await context.write(response)
-        if self._is_draining:
+        # A drain may begin while SERVING is on its way: the last word is still to come then.
+        if self._is_draining and response.status != health_pb2.HealthCheckResponse.SERVING:
             raise _DrainingError
 
 
