@@ -11,7 +11,8 @@ from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOpera
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage.migrator import migrate
-from mentorsync.storage.postgres import PostgresEngine, PostgresStore
+from mentorsync.storage.postgres import PostgresEngine
+from mentorsync.storage.postgres_store import PostgresStore
 from mentorsync.storage.statements import ReadStatements
 
 from tests.databases import Databases, execute
