@@ -50,7 +50,7 @@ class LocklessStore(NotingStore):
 
 
 if __name__ == "__main__":
-    store = NotingStore
+    store: type[NotingStore] = NotingStore
     if "without-lock" in sys.argv:
         store = LocklessStore
         writer.MAX_BATCH_OPERATIONS = 1
