@@ -233,7 +233,7 @@ async def _until_one_ends(processes: Iterable[tuple[str, Awaitable[int]]]) -> No
 
 
 def _tell(rest: Address, servers: list[Mapping[str, str]], balanced: Address | None) -> None:
-    over_all = f"\n          {balanced} (the gateway, over all servers)" if balanced else ""
+    over_all = f"\nbalanced  {balanced} (gRPC through the gateway, over all servers)" if balanced else ""
     print(
         f"""\
 REST      http://{rest}

@@ -20,6 +20,7 @@ STANDS_INSIDE = (
     "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' "
     "AND clock_timestamp() - state_change > interval '0.1 s'"
 )
+REPLICATION = "SELECT sync_state FROM pg_stat_replication"
 WAITS_FOR_THE_LOG = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
@@ -117,3 +118,27 @@ async def test_replicas_that_stand_still_inside_a_batch(
             await load.goes_on(within=RECOVERY_SECONDS)
     assert not loads[-1].unavailable
     check(url, *loads)
+
+
+async def test_a_standby_takes_over(postgres: PostgresServer, connect: Connect) -> None:
+    """With a synchronous standby and a URL that names both, the loss of the primary loses nothing."""
+    standby = await asyncio.to_thread(postgres.standby)
+    try:
+        postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        postgres.execute("SELECT pg_reload_conf()")
+        hosts = f"127.0.0.1:{postgres.port},127.0.0.1:{standby.port}"
+        url = f"postgresql://postgres@{hosts}/mentorsync?target_session_attrs=read-write"
+        async with AsyncExitStack() as stack:
+            servers = await start_servers(stack, url, connect, 2)
+            load = await stack.enter_async_context(Load.on(grpc_submit([one.channel for one in servers])))
+            assert postgres.execute(REPLICATION) == [("sync",)]
+            postgres.kill()
+            await load.is_refused()
+            await asyncio.to_thread(standby.promote)
+            await load.goes_on(within=RECOVERY_SECONDS)
+            for one in servers:
+                await one.becomes(serving=True)
+        assert load.slowest < CALL_SECONDS
+        check(standby.url("mentorsync"), load)
+    finally:
+        standby.stop()

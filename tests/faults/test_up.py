@@ -8,9 +8,12 @@ from itertools import count
 from pathlib import Path
 from threading import Event
 
+import grpc
 import httpx
 import pytest
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
+from tests.grpc_client import SERVICE
 from tests.server_process import Database, WriteLock, wait_until
 from tests.up_process import UpProcess, wait_until_gone
 
@@ -57,6 +60,22 @@ def test_it_stops_when_told_to(start_up: StartUp, number: signal.Signals) -> Non
     assert up.end() == 0
     assert up.messages() == []
     wait_until_gone(parts)
+
+
+def test_internal_grpc_has_a_listener_where_it_is_given_an_address(start_up: StartUp) -> None:
+    """It is told with the others, and leads to the service."""
+    without = start_up()
+    assert "balanced" not in without.told
+    without.signal(signal.SIGINT)
+    without.end()
+    up = start_up(gateway_grpc_address="127.0.0.1:0")
+    address, _, _ = up.told["balanced"].partition(" ")
+    with grpc.insecure_channel(address) as channel:
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")
+        page = pb.ListSyncEventsResponse.FromString(call(b"", timeout=CALL_SECONDS))
+        assert page.pagination.total == 0
+    up.signal(signal.SIGINT)
+    assert up.end() == 0
 
 
 def test_kill_9_of_it_leaves_nothing_behind(start_up: StartUp) -> None:

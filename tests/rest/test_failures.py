@@ -1,6 +1,10 @@
 """What callers see of servers that fail, are slow, or are gone: the gateway before a stub."""
 
+import json
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -172,6 +176,35 @@ def test_internal_grpc_is_balanced_on_its_own_listener(start_gateway: StartGatew
             if stub.metadata and other_stub.metadata:
                 break
     assert stub.metadata[0]["x-request-id"] == other_stub.metadata[0]["x-request-id"] == "internal"
+
+
+def test_the_command_takes_several_upstreams_and_an_address_for_grpc(stub: Any, other_stub: Any) -> None:
+    """An upstream may be a name. What comes to either listener goes to all of them."""
+    flags = [f"--upstream=localhost:{stub.address[1]}", f"--upstream=127.0.0.1:{other_stub.address[1]}"]
+    flags += [f"--{listener}-address=127.0.0.1:0" for listener in ("rest", "gateway-grpc", "gateway-admin")]
+    with subprocess.Popen([sys.executable, "-m", "mentorsync", "gateway", *flags], stdout=subprocess.PIPE) as gateway:
+        try:
+            assert gateway.stdout
+            ready = json.loads(gateway.stdout.readline())
+            until_status(f"http://{ready['rest']}/healthz", 200)
+            with grpc.insecure_channel(ready["grpc"]) as channel:
+                call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")
+                until_both_are_called(lambda: call(b"", timeout=20), stub, other_stub)
+            with httpx.Client(timeout=20) as client:
+                until_both_are_called(lambda: client.get(f"http://{ready['rest']}{BASE}"), stub, other_stub)
+        finally:
+            gateway.send_signal(signal.SIGINT)
+    assert gateway.returncode == 0
+
+
+def until_both_are_called(call: Callable[[], object], *stubs: Any) -> None:
+    for stub in stubs:
+        stub.metadata.clear()
+    for _ in range(MANY_TRIES):
+        call()
+        if all(stub.metadata for stub in stubs):
+            return
+    raise AssertionError("a server gets no calls")
 
 
 def serve(start_gateway: StartGateway, *upstreams: Address) -> str:

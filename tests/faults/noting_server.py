@@ -1,0 +1,58 @@
+"""`mentorsync serve` on PostgreSQL that notes what every revision was, in its own transaction, in the test's table.
+
+With the argument `without-lock` it does not lock the log, so that a test can see what becomes of that.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+from mentorsync.cli import main
+from mentorsync.domain.ledger import Ledger, draw_event_id
+from mentorsync.domain.records import SyncEvent
+from mentorsync.storage import writer
+from mentorsync.storage.models import LogModel
+from mentorsync.storage.postgres import PostgresEngine, PostgresStore
+from mentorsync.storage.statements import HEAD_FIELDS, compiled
+from mentorsync.storage.writer import Batch
+
+NOTES_TABLE = "CREATE TABLE notes (revision BIGINT NOT NULL, event JSON NOT NULL)"
+HESITATION_SECONDS = 0.01
+NOTE = "INSERT INTO notes VALUES (%s, %s)"
+
+
+class NotingStore(PostgresStore):
+    def _ledger(self, head: Any, loads: Any, clock: int) -> Ledger:
+        self._last_revision: int = head[0]
+        return super()._ledger(head, loads, clock)
+
+    def _commit(self, connection: Any, ledger: Ledger, batch: Batch) -> None:
+        changes = {event.revision: event for event in batch.outcomes if isinstance(event, SyncEvent)}
+        for revision, event in changes.items():
+            if revision > self._last_revision:
+                connection.execute(NOTE, (revision, json.dumps(event._asdict())))
+        super()._commit(connection, ledger, batch)
+
+
+class LocklessStore(NotingStore):
+    """Hesitates between its reads and its writes, so that two of them surely overlap. Its batches are to be small: two
+    that hold submits cannot both be written, since they take the same sequence.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._lock_head = compiled(LogModel.select(*HEAD_FIELDS), self._database)
+
+    def _ledger(self, head: Any, loads: Any, clock: int) -> Ledger:
+        time.sleep(HESITATION_SECONDS)
+        return super()._ledger(head, loads, clock)
+
+
+if __name__ == "__main__":
+    store: type[NotingStore] = NotingStore
+    if "without-lock" in sys.argv:
+        store = LocklessStore
+        writer.MAX_BATCH_OPERATIONS = 1
+    setattr(PostgresEngine, "open_store", lambda engine: store(engine.database, None, draw_event_id))  # noqa: B010 - mypy knows no better way to replace a method
+    sys.exit(main(["serve"]))
