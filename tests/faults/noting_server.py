@@ -13,7 +13,8 @@ from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.records import SyncEvent
 from mentorsync.storage import writer
 from mentorsync.storage.models import LogModel
-from mentorsync.storage.postgres import PostgresEngine, PostgresStore
+from mentorsync.storage.postgres import PostgresEngine
+from mentorsync.storage.postgres_store import PostgresStore
 from mentorsync.storage.statements import HEAD_FIELDS, compiled
 from mentorsync.storage.writer import Batch
 
