@@ -23,7 +23,7 @@ from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import LogHead
 from mentorsync.storage.errors import StorageUnavailableError
-from mentorsync.storage.models import EventModel, LogModel, MentorModel
+from mentorsync.storage.models import THE_ROW, EventModel, LogModel, MentorModel
 from mentorsync.storage.postgres_connection import CLOCK, TRANSIENT
 from mentorsync.storage.rows import Concerns, Row, changes_of, event_from_row, mentor_from_row
 from mentorsync.storage.statements import (
@@ -75,8 +75,8 @@ class PostgresStore:
         self._unsettled: _Unsettled | None = None
         self._is_down = False
         self._load_statements = LoadStatements(database, member_of)
-        self._lock_head = compiled(LogModel.select(*HEAD_FIELDS).for_update(), database)
-        self._update_head = compiled(LogModel.update(dict.fromkeys(HEAD_FIELDS, SQL("%s"))), database)
+        self._lock_head = compiled(LogModel.select(*HEAD_FIELDS).where(THE_ROW).for_update(), database)
+        self._update_head = compiled(LogModel.update(dict.fromkeys(HEAD_FIELDS, SQL("%s"))).where(THE_ROW), database)
         self._insert_events = _insert_sql(EventModel)
         self._update_events = _update_events_sql()
         self._put_mentors = _put_mentors_sql()

@@ -8,7 +8,7 @@ from typing import Any
 
 from peewee import JOIN, SQL, Case, Database
 
-from mentorsync.storage.models import PENDING, EventModel, LogModel, MentorModel
+from mentorsync.storage.models import PENDING, THE_ROW, EventModel, LogModel, MentorModel
 
 PUBLISHED_FIELDS = (
     EventModel.sync_event_id,
@@ -66,9 +66,9 @@ class ReadStatements:
         this_mentor = MentorModel.mentor_id == parameter
         of_this_mentor = EventModel.mentor_id == parameter
 
-        page = page_below(LogModel.select(LogModel.pending_total))
+        page = page_below(LogModel.select(LogModel.pending_total).where(THE_ROW))
         # Parameters: offset, limit, offset.
-        self.page = compiled(joined(LogModel, (LogModel.pending_total,), page), database)
+        self.page = compiled(joined(LogModel, (LogModel.pending_total,), page).where(THE_ROW), database)
 
         page = page_below(MentorModel.select(MentorModel.pending_total).where(this_mentor), of_this_mentor)
         query = joined(MentorModel, (MentorModel.pending_total,), page).where(this_mentor)
@@ -80,7 +80,7 @@ class ReadStatements:
         # Parameters: mentor_id, limit, mentor_id.
         self.snapshot = compiled(query, database)
 
-        self.probe = compiled(LogModel.select(LogModel.last_revision), database)
+        self.probe = compiled(LogModel.select(LogModel.last_revision).where(THE_ROW), database)
 
 
 class LoadStatements:
