@@ -96,6 +96,10 @@ class ServerProcess:
         self.grpc = self.ready["grpc"]
         self.metrics = self.ready["metrics"]
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def log_lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self._log.read_text().splitlines()]
 

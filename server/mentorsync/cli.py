@@ -56,8 +56,10 @@ def serve(settings: argparse.Namespace) -> int:
 
 
 def up(settings: argparse.Namespace) -> int:
+    from mentorsync import runtime
     from mentorsync import up as supervisor
 
+    runtime.prepare()
     if settings.replicas > 1 and settings.database_url.startswith("sqlite:"):
         raise SettingsError(
             f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): "
@@ -74,8 +76,10 @@ def up(settings: argparse.Namespace) -> int:
 
 
 def gateway(settings: argparse.Namespace) -> int:
+    from mentorsync import runtime
     from mentorsync import up as supervisor
 
+    runtime.prepare()
     settings.upstream = settings.upstream or [parse_address(GRPC_ADDRESS.default)]
     return asyncio.run(supervisor.gateway(settings))
 

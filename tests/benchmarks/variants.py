@@ -95,7 +95,7 @@ def uvicorn(module: str, table: str, *launcher: str) -> Start:
 
 
 def start_embedded_echo(surroundings: Surroundings) -> Callable[[], Server]:
-    program = surroundings.program(f"{PEERS}.echo_gateway")
+    program = surroundings.program(*TUNED, f"{PEERS}.echo_gateway")
     return lambda: Server(program.wait_for(UP_REST), [program])
 
 
