@@ -3,30 +3,41 @@
 import json
 import logging
 import threading
-from datetime import UTC, datetime
+import time
+from functools import lru_cache
 from typing import TextIO
 
 FLUSH_SECONDS = 0.05  # lines may be this late; written together they cost far less than one by one
 MAX_WAITING_LINES = 10_000  # beyond this, lines are dropped and counted: memory is worth more than log lines
 
 
-def timestamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(seconds: float) -> str:
+    """Seconds since the Unix epoch as RFC 3339, in milliseconds."""
+    whole, milliseconds = divmod(int(seconds * 1_000), 1_000)
+    return f"{_whole_second(whole)}.{milliseconds:03}Z"
+
+
+@lru_cache(1)
+def _whole_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class LineWriter:
-    """Takes lines at no cost and writes them to a stream soon after, in order."""
+    """Takes lines at no cost and writes them to a stream soon after, in order.
+
+    A line may be any object: its text is asked for by the writer's thread.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._lines: list[str] = []
+        self._lines: list[object] = []
         self._dropped = 0
         self._waiting = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def write(self, line: str) -> None:
+    def write(self, line: object) -> None:
         if len(self._lines) >= MAX_WAITING_LINES:
             self._dropped += 1
             return
@@ -52,10 +63,11 @@ class LineWriter:
         lines, self._lines = self._lines, []
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            lines.append(json.dumps({"time": timestamp(), "level": "warning", "event": f"{dropped} log lines dropped"}))
+            line = {"time": timestamp(time.time()), "level": "warning", "event": f"{dropped} log lines dropped"}
+            lines.append(json.dumps(line))
         if lines:
             try:
-                self._stream.write("\n".join(lines) + "\n")
+                self._stream.write("\n".join(map(str, lines)) + "\n")
                 self._stream.flush()
             except (OSError, ValueError):  # a full disk, a reader that is gone: told as soon as somebody can be told
                 self._dropped += len(lines)
@@ -66,7 +78,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {
-            "time": timestamp(),
+            "time": timestamp(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),

@@ -24,6 +24,22 @@ REQUEST_ID = re.compile(r"[!-~]{1,128}")  # what is taken over from a caller: vi
 logger = logging.getLogger(__name__)
 
 
+class CallLine(NamedTuple):
+    """A call as the log shows it. ended: seconds since the Unix epoch."""
+
+    ended: float
+    method: str
+    code: str
+    seconds: float
+    request_id: str
+
+    def __str__(self) -> str:
+        return (
+            f'{{"time":"{timestamp(self.ended)}","level":"info","event":"call","method":"{self.method}",'
+            f'"code":"{self.code}","duration_ms":{self.seconds * 1000:.3f},"request_id":{json.dumps(self.request_id)}}}'
+        )
+
+
 class Method(NamedTuple):
     request_type: type[Message]
     call: Callable[[Any, CallContext], Awaitable[Message]]
@@ -75,7 +91,4 @@ class Service:
         code_name = code_pb2.Code.Name(code)
         self._metrics.observe_call(name, code_name, seconds)
         if self._call_log:
-            self._call_log.write(
-                f'{{"time":"{timestamp()}","level":"info","event":"call","method":"{name}","code":"{code_name}",'
-                f'"duration_ms":{seconds * 1000:.3f},"request_id":{json.dumps(request_id)}}}'
-            )
+            self._call_log.write(CallLine(time.time(), name, code_name, seconds, request_id))
