@@ -96,3 +96,18 @@ def opened(
 async def storage(opened: Callable[[], AbstractAsyncContextManager[OpenedStorage]]) -> AsyncIterator[OpenedStorage]:
     async with opened() as storage:
         yield storage
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The file of `sqlite_engine`."""
+    return tmp_path / "mentorsync.db"
+
+
+@pytest.fixture
+def sqlite_engine(path: Path, clock: Clock, event_ids: EventIds) -> Iterator[SqliteEngine]:
+    """For what only SQLite can show."""
+    engine = SqliteEngine(path, clock, event_ids)
+    migrate(engine)
+    yield engine
+    engine.close()

@@ -250,7 +250,7 @@ class TestCost:
         store.transact(
             [submit("new"), UpdateOperation(event.sync_event_id, None, "x"), DeleteOperation(other.sync_event_id)]
         )
-        reads = ReadStatements(engine.database)
+        reads = ReadStatements(engine.database, limits_joins=False)
         indexes = dict.fromkeys((sql for sql in statements if sql not in ("BEGIN", "COMMIT")), "")
         indexes[reads.page] = "using events_pending on events"
         indexes[reads.mentor_page] = indexes[reads.snapshot] = "using events_pending_of_mentor on events"

@@ -76,7 +76,9 @@ class PostgresEngine:
         return PostgresStore(self.database, self._given_clock, self._new_event_id)
 
     def open_reader(self) -> Reader:
-        return Reader(self._query, ReadStatements(self.database), self._executor, self._deep_executor)
+        return Reader(
+            self._query, ReadStatements(self.database, limits_joins=False), self._executor, self._deep_executor
+        )
 
     def close(self) -> None:
         self._executor.shutdown()

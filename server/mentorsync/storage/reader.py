@@ -11,7 +11,6 @@ from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.rows import Row
 
-SNAPSHOT_EVENTS = 100  # the contract's bound on a snapshot's pending_events
 ANSWER_SECONDS = 8.0  # as for writes: before the deadline that the gateway sets
 PROBE_ANSWER_SECONDS = 3.0  # far beyond what a probe may queue behind busy reads
 DEEP_OFFSET = 2_000  # from here on an OFFSET costs so much (42 ms at 1,000,000) that others would feel it
@@ -82,8 +81,7 @@ class Reader:
 
     async def snapshot(self, mentor_id: str) -> Snapshot:
         """Raises MentorNotFoundError for a mentor without an event."""
-        parameters = (mentor_id, SNAPSHOT_EVENTS, mentor_id)
-        rows = await self._run(self._executor, self._statements.snapshot, parameters)
+        rows = await self._run(self._executor, self._statements.snapshot, (mentor_id,))
         if not rows:
             raise MentorNotFoundError(mentor_id)
         status, last_updated, *_ = rows[0]

@@ -18,6 +18,7 @@ PUBLISHED_FIELDS = (
     EventModel.server_timestamp,
     EventModel.acknowledged,
 )
+SNAPSHOT_EVENTS = 100  # the contract's bound on a snapshot's pending_events
 HEAD_FIELDS = (LogModel.last_revision, LogModel.last_server_timestamp, LogModel.pending_total)
 MUTABLE_EVENT_FIELDS = (
     EventModel.revision,
@@ -43,9 +44,13 @@ def compiled(query: Any, database: Database) -> str:
 
 
 class ReadStatements:
-    """The SQL of the reads. The comments give the parameters."""
+    """The SQL of the reads. The comments give the parameters.
 
-    def __init__(self, database: Database) -> None:
+    `limits_joins`: whether the engine ends a join at the query's LIMIT when an index keeps its order. SQLite does, and
+    would first copy the rows of a query inside; PostgreSQL would read and sort all events of the mentor.
+    """
+
+    def __init__(self, database: Database, *, limits_joins: bool) -> None:
         parameter = SQL(database.param)
 
         def pending(limit: Any, *conditions: Any) -> Any:
@@ -58,9 +63,9 @@ class ReadStatements:
             limit = Case(None, [(parameter < total, parameter)], SQL("0"))
             return pending(limit, *conditions).offset(parameter).alias("page")
 
-        def joined(model: Any, head: tuple[Any, ...], events: Any) -> Any:
+        def joined(model: Any, head: tuple[Any, ...], events: Any, kind: str = JOIN.LEFT_OUTER) -> Any:
             columns = [getattr(events.c, field.column_name) for field in PUBLISHED_FIELDS]
-            query = model.select(*head, *columns).join(events, JOIN.LEFT_OUTER, on=SQL("TRUE"))
+            query = model.select(*head, *columns).join(events, kind, on=SQL("TRUE"))
             return query.order_by(events.c.sequence)
 
         this_mentor = MentorModel.mentor_id == parameter
@@ -76,9 +81,15 @@ class ReadStatements:
         self.mentor_page = compiled(query, database)
 
         head = (MentorModel.status, MentorModel.last_updated)
-        query = joined(MentorModel, head, pending(parameter, of_this_mentor).alias("pending")).where(this_mentor)
-        # Parameters: mentor_id, limit, mentor_id.
-        self.snapshot = compiled(query, database)
+        its_own = EventModel.mentor_id == MentorModel.mentor_id
+        limit = SQL(str(SNAPSHOT_EVENTS))
+        if limits_joins:
+            query = MentorModel.select(*head, *PUBLISHED_FIELDS).join(EventModel, JOIN.LEFT_OUTER, on=its_own & PENDING)
+            query = query.order_by(EventModel.sequence).limit(limit)
+        else:
+            query = joined(MentorModel, head, pending(limit, its_own).alias("pending"), JOIN.LEFT_LATERAL)
+        # Parameter: mentor_id.
+        self.snapshot = compiled(query.where(this_mentor), database)
 
         self.probe = compiled(LogModel.select(LogModel.last_revision).where(THE_ROW), database)
 

@@ -12,8 +12,9 @@ from mentorsync.domain.ledger import draw_event_id
 from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import INITIAL_STATUS, Accepted, EventType, MentorStatus, decide, effective_time
-from mentorsync.storage.reader import SNAPSHOT_EVENTS, Page, PublishedEvent, Snapshot
+from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
 from mentorsync.storage.sqlite import system_clock
+from mentorsync.storage.statements import SNAPSHOT_EVENTS
 from peewee import IntegrityError, SqliteDatabase
 
 from tests.benchmarks.peers.orm_models import Event, Mentor, open_database

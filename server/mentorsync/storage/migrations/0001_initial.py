@@ -16,6 +16,7 @@ def up(_migrator: Any, db: Any) -> None:
         )
     # On SQLite only a column of exactly the type INTEGER can be the table's own key.
     sequence = "INTEGER" if is_sqlite else "BIGINT"
+    clustered = "WITHOUT ROWID" if is_sqlite else ""  # one tree instead of two
     for statement in (
         """CREATE TABLE log (
             id SMALLINT PRIMARY KEY CHECK (id = 1),
@@ -24,13 +25,13 @@ def up(_migrator: Any, db: Any) -> None:
             pending_total BIGINT NOT NULL CHECK (pending_total >= 0)
         )""",
         "INSERT INTO log VALUES (1, 0, 0, 0)",
-        """CREATE TABLE mentors (
+        f"""CREATE TABLE mentors (
             mentor_id TEXT PRIMARY KEY,
             status SMALLINT NOT NULL,
             last_updated BIGINT NOT NULL,
             last_effective_time BIGINT NOT NULL,
             pending_total BIGINT NOT NULL CHECK (pending_total >= 0)
-        )""",
+        ) {clustered}""",
         f"""CREATE TABLE events (
             sequence {sequence} PRIMARY KEY,
             revision BIGINT NOT NULL,
