@@ -1,6 +1,7 @@
 """SQLite: one process, one file, WAL with synchronous=FULL, so that an answered write survives a power cut."""
 
 import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from peewee import EXCLUDED, SQL, PeeweeException, SqliteDatabase
 from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import LogHead
+from mentorsync.storage.checkpoints import Checkpoints
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.models import EventModel, LogModel, MentorModel
 from mentorsync.storage.reader import Reader
@@ -31,12 +33,14 @@ from mentorsync.storage.writer import Batch
 BUSY_SECONDS = 5  # how long a write waits for a purge to end its small batch
 LOCKED_PAUSE_SECONDS = 0.01  # before a new file that others are opening, too, is opened again
 EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
+LEAST_PRIORITY = 19  # of a nice value
 FAILURES = (sqlite3.Error, PeeweeException)  # the second is how Peewee tells that it could not connect
 PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": "full",
     "secure_delete": 1,  # overwrites the text of a deleted reason
     "cache_size": -16_384,  # KiB
+    "wal_autocheckpoint": 16_000,  # pages, 64 MB: in case that those beside the writer cannot keep up
 }
 
 
@@ -48,6 +52,11 @@ def system_clock() -> int:
 def member_of(field: Any) -> Any:
     """The condition that a field's value is in the JSON array given as the parameter."""
     return field.in_(SQL("(SELECT value FROM json_each(?))"))
+
+
+def _give_way() -> None:
+    """Lets this thread run only where no other wants to: to Linux a priority is a thread's own."""
+    os.setpriority(os.PRIO_PROCESS, 0, LEAST_PRIORITY)
 
 
 class SqliteEngine:
@@ -62,7 +71,7 @@ class SqliteEngine:
         self.clock = clock
         self._new_event_id = new_event_id
         self.database = SqliteDatabase(str(path), pragmas=PRAGMAS, timeout=BUSY_SECONDS)
-        self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page")
+        self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page", initializer=_give_way)
 
     def __str__(self) -> str:
         return f"sqlite:///{self.path}"
@@ -147,6 +156,7 @@ class SqliteStore:
         self._clock = clock
         self._new_event_id = new_event_id
         self._has_erased = False
+        self._checkpoints = Checkpoints(database)
         parameter = SQL("?")
         self._load_statements = LoadStatements(database, member_of)
         self._select_head = compiled(LogModel.select(*HEAD_FIELDS), database)
@@ -185,6 +195,7 @@ class SqliteStore:
                 connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1_000)}")
 
     def close(self) -> None:
+        self._checkpoints.close()
         self._database.close()
 
     def _connection(self) -> sqlite3.Connection:
@@ -204,6 +215,7 @@ class SqliteStore:
         except BaseException:
             self._roll_back(connection)
             raise
+        self._checkpoints.committed(len(operations))
         self._has_erased = self._has_erased or ledger.has_erased_text
         return Batch(outcomes, clock_ahead)
 

@@ -1,0 +1,63 @@
+"""SQLite's write-ahead log under load: emptied beside the writer, and never in the way of a write."""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from mentorsync.domain.operations import SubmitOperation
+from mentorsync.domain.status import EventType
+from mentorsync.storage import checkpoints
+from mentorsync.storage.sqlite import SqliteEngine, SqliteStore
+
+from tests.storage.opened import MENTOR_ID
+
+MOST_WRITES = 4_000  # far fewer pages than SQLite's own checkpoint would wait for
+RESTARTS_OFFSET, RESTARTS_BYTES = (
+    12,
+    4,
+)  # how often the log began anew: https://www.sqlite.org/fileformat2.html#walformat
+
+
+@pytest.fixture
+def write(sqlite_engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    """Commits one more event, with a checkpoint due after every 20."""
+    monkeypatch.setattr(checkpoints, "OPERATIONS", 20)
+    store = sqlite_engine.open_store()
+    return lambda: submit(store)
+
+
+def submit(store: SqliteStore) -> object:
+    return store.transact([SubmitOperation(MENTOR_ID, EventType.PAUSE, "", None, None)]).outcomes[0]
+
+
+def restarts(path: Path) -> int:
+    with path.with_name(f"{path.name}-wal").open("rb") as log:
+        log.seek(RESTARTS_OFFSET)
+        return int.from_bytes(log.read(RESTARTS_BYTES), "big")
+
+
+def test_the_log_begins_anew_under_load(path: Path, write: Callable[[], object]) -> None:
+    """However busy the writer is: else the log would grow without end."""
+    write()
+    before = restarts(path)
+    assert any(write() and restarts(path) - before >= 3 for _ in range(MOST_WRITES))
+
+
+def test_a_checkpoint_that_fails_fails_no_write(
+    write: Callable[[], object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is committed is committed; the log says what an operator should look at."""
+    failures = count()
+
+    def fail(_checkpoints: checkpoints.Checkpoints) -> None:
+        next(failures)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "_checkpoint", fail)
+    with caplog.at_level(logging.WARNING):
+        sequences = [write() for _ in range(200)]
+        assert any(write() and "cannot be emptied: disk I/O error" in caplog.text for _ in range(MOST_WRITES))
+    assert len(sequences) == 200
