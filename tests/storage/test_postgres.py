@@ -13,13 +13,14 @@ from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage import postgres_connection, postgres_store
 from mentorsync.storage.errors import StorageUnavailableError
-from mentorsync.storage.migrator import migrate
+from mentorsync.storage.migrator import check_current, migrate
 from mentorsync.storage.postgres import PostgresEngine
 from mentorsync.storage.postgres_store import PostgresStore
 from mentorsync.storage.statements import ReadStatements
 
 from tests.databases import Databases, execute
 from tests.postgres_server import free_port
+from tests.server_process import wait_until
 from tests.storage.commit_proxy import CommitProxy
 from tests.storage.opened import MENTOR_ID, Clock
 
@@ -28,6 +29,9 @@ WAIT_SECONDS = 10
 DAY = 86_400
 POISON = SubmitOperation("mntr_\ud800", PAUSE, "", None, None)  # no encoding can store this
 
+CONNECTIONS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mentorsync'"
+)
 INSERT_EVENTS = """
     INSERT INTO events SELECT
         n, n, 'evt_' || n, 'mntr_' || n %% 500, 1, NULL, TRUE, 2, n %% 5 = 0, '', n, n, NULL, 'k' || n, 'p' || n
@@ -251,6 +255,15 @@ class TestCutAtCommit:
         assert execute(url, "SELECT reason, revision FROM events WHERE sync_event_id = %s", (event.sync_event_id,)) == [
             ("second", overwritten.revision)
         ]
+
+
+def test_a_server_keeps_no_connection_that_it_does_not_need(url: str) -> None:
+    """It opens one to look at the schema, beside those that operators are told of."""
+    engine = PostgresEngine(url)
+    check_current(engine)
+    with engine.serving():
+        wait_until(lambda: execute(url, CONNECTIONS) == [(0,)], "the end of the connection")
+    engine.close()
 
 
 def test_writers_that_are_long_gone_are_forgotten(url: str, open_store: Callable[..., PostgresStore]) -> None:
