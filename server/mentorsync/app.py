@@ -32,10 +32,15 @@ DRAIN_SECONDS = 10  # how long accepted calls may take to finish once the server
 RETIRE_SECONDS = 2.0  # how long a server that others stand in for says NOT_SERVING, and serves on: until gateways know
 PROBE_SECONDS = 1.0  # how often health finds out whether reads work
 MAX_MESSAGE_BYTES = 64 * 1024  # well over the largest valid request
+# Of a burst, grpc would end calls at random from 1,000 on, with CANCELLED: that tells nobody to try again. What is too
+# much is refused by the write queue, in our own words.
+MAX_PENDING_CALLS = 10_000
 REFLECTED_SERVICES = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a taken port must be an error, not a second server on it
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),  # the gateway sends one every second
     ("grpc.keepalive_permit_without_calls", 1),

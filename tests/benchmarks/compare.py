@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.benchmarks.cells import CELLS, GRPC_SNAPSHOT_16, REST_CELLS
+from tests.benchmarks.cells import CELLS, GRPC_SNAPSHOT_16, REST_CELLS, Cell
 from tests.benchmarks.conversation import converse, require_snapshot
 from tests.benchmarks.databases import Templates
 from tests.benchmarks.machine import describe
@@ -18,13 +18,13 @@ from tests.benchmarks.plot import draw
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import full_report
 from tests.benchmarks.results import Comparison, Results, result_path, save
-from tests.benchmarks.subjects import Server
+from tests.benchmarks.subjects import Server, Subject
 from tests.benchmarks.variants import VARIANTS, StartedVariant, Surroundings, started
 from tests.postgres_server import PostgresServer
 
 WORK_DIRECTORY = "/var/tmp"  # noqa: S108 - on a disk, which /tmp need not be, and open to PostgreSQL's user
 TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client"}  # with the Debian packages that they come in
-POSTGRES_SETTINGS = {"fsync": "on", "shared_buffers": "256MB"}
+POSTGRES_SETTINGS = {"fsync": "on", "shared_buffers": "256MB", "max_connections": "100"}
 SETTINGS = "SQLite WAL synchronous=FULL, PostgreSQL fsync=on synchronous_commit=on: a commit before each answer"
 
 
@@ -46,14 +46,11 @@ def main() -> None:
         machine = describe(directory) | {"settings": SETTINGS}
         result = compare(QUICK if quick else FULL, directory, machine)
     save(result, result_path("compare.json"))
-    report = full_report(Results(result, None, None))
+    report = full_report(Results(result))
     result_path("compare.md").write_text(report)
     draw(result, result_path("compare.png"))
     print(report)
-    faults = [measurement for measurement in result.measurements if measurement.fault]
-    for fault in faults:
-        print(f"WRONG: {fault.variant}, {fault.cell}, round {fault.round}: {fault.fault}", file=sys.stderr)
-    sys.exit(bool(faults))
+    exit_on_faults(result)
 
 
 def require_tools() -> None:
@@ -125,17 +122,32 @@ def require_equal_answers(variants: Sequence[StartedVariant]) -> None:
 def measure_round(
     variants: Sequence[StartedVariant], number: int, seconds: int, progress: Progress
 ) -> Iterator[Measurement]:
-    """Every load on every variant that takes it, each round in another order: A B C, C A B, B C A."""
+    """Every load on every variant that takes it."""
     for cell in CELLS:
-        taking = [pair for pair in variants if cell in pair.variant.cells]
-        first = -number % len(taking)
-        for variant, subject in taking[first:] + taking[:first]:
-            measurement = subject.measure(variant.name, cell, number, seconds)
-            progress.step(
-                f"round {number + 1}  {cell}  {variant.name}: {measurement.throughput:,.0f}/s, "
-                f"p99 {measurement.p99 / 1000:.1f} ms"
-            )
-            yield measurement
+        taking = [(variant.name, subject) for variant, subject in variants if cell in variant.cells]
+        yield from measure_in_turn(cell, taking, number, seconds, progress)
+
+
+def measure_in_turn(
+    cell: Cell, subjects: Sequence[tuple[str, Subject]], number: int, seconds: int, progress: Progress
+) -> Iterator[Measurement]:
+    """One load on each, with their names, each round in another order: A B C, C A B, B C A."""
+    first = -number % len(subjects)
+    for name, subject in (*subjects[first:], *subjects[:first]):
+        measurement = subject.measure(name, cell, number, seconds)
+        progress.step(
+            f"round {number + 1}  {cell}  {name}: {measurement.throughput:,.0f}/s, p99 {measurement.p99 / 1000:.1f} ms"
+        )
+        yield measurement
+
+
+def exit_on_faults(result: Comparison) -> None:
+    """Ends the program where a verification failed, and tells which."""
+    faults = [measurement for measurement in result.measurements if measurement.fault]
+    for fault in faults:
+        print(f"WRONG: {fault.variant}, {fault.cell}, round {fault.round}: {fault.fault}", file=sys.stderr)
+    if faults:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measures whether anything costs more with more events stored: `make bench-growth`. Writes .benchmarks/growth.json.
 
-On SQLite to 10,000,000 events, on PostgreSQL to 1,000,000; all of them pending, ten for each mentor.
+To 10,000,000 events on SQLite and on PostgreSQL; all of them pending, ten for each mentor.
 """
 
 from argparse import ArgumentParser
@@ -31,9 +31,8 @@ class Plan(NamedTuple):
 
 
 QUICK = Plan(rounds=1, sqlite=(1_000, 100_000), postgres=(1_000,), deep=100_000)
-FULL = Plan(
-    rounds=5, sqlite=(1_000, 100_000, 1_000_000, 10_000_000), postgres=(1_000, 100_000, 1_000_000), deep=1_000_000
-)
+FULL_SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
+FULL = Plan(rounds=5, sqlite=FULL_SIZES, postgres=FULL_SIZES, deep=1_000_000)
 Durations = dict[tuple[str, str, str, int], list[float]]  # by engine, level, operation and events
 
 

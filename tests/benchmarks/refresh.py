@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tests.benchmarks import cells
 from tests.benchmarks.cells import Cell
+from tests.benchmarks.markdown import table
 from tests.benchmarks.measurement import by_round
 from tests.benchmarks.plot import draw
-from tests.benchmarks.report import full_report, table
+from tests.benchmarks.report import full_report
 from tests.benchmarks.results import RESULTS, ROOT, Comparison, Results, load_results
 from tests.benchmarks.statistics import Summary
 from tests.benchmarks.variants import EMBEDDED, FASTAPI_ENGINE, FASTAPI_ORM, SEPARATE
@@ -24,7 +25,12 @@ SHORT_TABLE_VARIANTS = (EMBEDDED, SEPARATE, FASTAPI_ENGINE, FASTAPI_ORM)
 
 def main() -> None:
     results = load_results(RESULTS)
-    runs = {"compare": results.comparison, "growth": results.growth, "soak": results.soak}
+    runs = {
+        "compare": results.comparison,
+        "growth": results.growth,
+        "soak": results.soak,
+        "replicas": results.replicas,
+    }
     for name, run in runs.items():
         if run is not None and not run.is_full:
             sys.exit(f"{RESULTS / name}.json comes from a quick run: run it in full, or remove it")

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from tests.benchmarks.cells import CELLS, Cell
+from tests.benchmarks.markdown import table, with_quartiles
 from tests.benchmarks.measurement import Measurement, by_round, chosen
 from tests.benchmarks.results import Comparison, Growth, Results, Soak
 from tests.benchmarks.statistics import Summary, ratios
@@ -24,6 +25,8 @@ def full_report(results: Results) -> str:
         ),
         ("Noise: the same variant twice", noise_table(comparison)),
     ]
+    if results.replicas:
+        sections.append(("Replicas on PostgreSQL", replicas_table(results.replicas)))
     if results.growth:
         sections.append(("Growth", growth_table(results.growth)))
     if results.soak:
@@ -90,6 +93,24 @@ def noise_table(comparison: Comparison) -> str:
     return table(("Load", "Throughput, second against first"), rows)
 
 
+def replicas_table(replicas: Comparison) -> str:
+    """Each load on each number of replicas, the fewest first."""
+    measurements = replicas.measurements
+    one, *_ = names = sorted({measurement.variant for measurement in measurements})
+    rows = []
+    for cell in dict.fromkeys(measurement.cell for measurement in measurements):
+        base = by_round(measurements, one, cell, "throughput")
+        for name in names:
+            load, _, throughput, *others = _load_row(measurements, name, cell)
+            against_one = Summary.of(ratios(by_round(measurements, name, cell, "throughput"), base))
+            rows.append((load, name, throughput, with_quartiles(against_one, "×"), *others))
+    header = ("Load", "Servers", "Requests/s", "Against one", "p50 ms", "p99 ms", "CPU µs a request")
+    return (
+        f"{table(header, rows)}\n\nOver REST; the servers, their gateway, PostgreSQL and the load generator share "
+        f"{replicas.machine['processor']}."
+    )
+
+
 def growth_table(growth: Growth) -> str:
     rows = []
     for row in growth.rows:
@@ -126,14 +147,3 @@ def soak_table(soak: Soak) -> str:
 def machine_table(comparison: Comparison) -> str:
     facts = comparison.machine | {"rounds": f"{comparison.rounds}, each measurement {comparison.seconds} s"}
     return table(("", ""), facts.items())
-
-
-def with_quartiles(summary: Summary, unit: str = "") -> str:
-    """Three digits, as many as mean something."""
-    digits = 0 if summary.median >= 100 else 1 if summary.median >= 10 else 2
-    median, lower, upper = (f"{value:,.{digits}f}" for value in summary)
-    return f"{median}{unit} ({lower}–{upper})" if lower != upper else f"{median}{unit}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))

@@ -17,7 +17,9 @@ def result_path(name: str) -> Path:
 
 
 class Comparison(NamedTuple):
-    """A run of compare.py. seconds: of each measurement. ready_seconds: of each round's `mentorsync up`."""
+    """A run of compare.py, or of replicas.py. seconds: of each measurement. ready_seconds: of each round's
+    `mentorsync up`, where one was started alone.
+    """
 
     rounds: int
     seconds: int
@@ -112,8 +114,9 @@ class Soak(NamedTuple):
 
 class Results(NamedTuple):
     comparison: Comparison
-    growth: Growth | None
-    soak: Soak | None
+    growth: Growth | None = None
+    soak: Soak | None = None
+    replicas: Comparison | None = None
 
 
 def save(result: Comparison | Growth | Soak, path: Path) -> None:
@@ -122,7 +125,7 @@ def save(result: Comparison | Growth | Soak, path: Path) -> None:
 
 def load_results(directory: Path) -> Results:
     """What lies in a directory; a comparison must be there."""
-    kinds = {"growth": Growth, "soak": Soak}
+    kinds = {"growth": Growth, "soak": Soak, "replicas": Comparison}
     others = {name: _load(kind, directory / f"{name}.json") for name, kind in kinds.items()}
     comparison = _load(Comparison, directory / "compare.json")
     if comparison is None:

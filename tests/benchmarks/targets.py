@@ -1,6 +1,7 @@
 """What the service is to reach, and how far it came."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 from tests.benchmarks import cells
@@ -99,9 +100,10 @@ def comparison_targets(comparison: Comparison) -> Iterator[Target]:
 
 
 def growth_targets(growth: Growth | None) -> Iterator[Target]:
-    for operation in GROWING:
-        values = growth.ratios("SQLite", "storage", operation, 10_000_000) if growth else []
-        yield Target(f"Storage, {operation} at 10,000,000 events, against 1,000", at_most(1.3, 1.1), values)
+    for engine, operation in product(("SQLite", "PostgreSQL"), GROWING):
+        values = growth.ratios(engine, "storage", operation, 10_000_000) if growth else []
+        what = f"Storage on {engine}, {operation} at 10,000,000 events, against 1,000"
+        yield Target(what, at_most(1.3, 1.1), values)
     values = growth.beside_deep_pages if growth else []
     what = "p99 of snapshots while another client reads the deepest pages of 1,000,000 pending, against its usual"
     yield Target(what, at_most(1.5, 1.2), values)

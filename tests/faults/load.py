@@ -127,7 +127,10 @@ def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = Fa
             response = await next(stubs).SubmitEvent(request, timeout=CALL_SECONDS, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            if "RetryInfo" in failure_of(error).details or (may_time_out and is_late):
+            failure = failure_of(error)
+            if "RetryInfo" in failure.details:
+                raise UnavailableError(failure.reason) from error
+            if may_time_out and is_late:
                 raise UnavailableError from error
             raise
         return response.sync_event_id

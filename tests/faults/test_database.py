@@ -1,6 +1,7 @@
 """The database fails under load: no answered write is lost, none is doubled, and the service goes on by itself."""
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
 
 import grpc
@@ -8,12 +9,15 @@ import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
-from tests.faults.load import CALL_SECONDS, Load, UnavailableError, check, grpc_submit
+from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, check, grpc_submit
 from tests.faults.processes import POLL_SECONDS, Server
 from tests.grpc_client import Connect, failure
 from tests.postgres_server import PostgresServer
+from tests.storage.commit_proxy import CommitProxy
 
-FLOOD = 1_200  # more than a server's queue holds
+FLOOD = 2_000  # far more than a server's queue holds
+MOST_WAITING = 1_024 + 256  # a full queue, and a batch that was just taken from it
+SILENCE_SECONDS = 6.0  # after which a server gives a connection up
 RECOVERY_SECONDS = 10
 END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mentorsync'"
 STANDS_INSIDE = (
@@ -26,6 +30,15 @@ WAITS_FOR_THE_LOG = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Loc
 
 async def start_servers(stack: AsyncExitStack, url: str, connect: Connect, count: int) -> list[Server]:
     return list(await asyncio.gather(*(stack.enter_async_context(Server.on(url, connect)) for _ in range(count))))
+
+
+async def flood(submit: Submit) -> list[str]:
+    """Submits many at once, all of which are refused, and returns the reasons."""
+    submits = (submit("mntr_flood", f"flood-{number}", None) for number in range(FLOOD))
+    refusals = await asyncio.gather(*submits, return_exceptions=True)
+    others = [refusal for refusal in refusals if not isinstance(refusal, UnavailableError)]
+    assert not others, others[0]
+    return [str(refusal) for refusal in refusals]
 
 
 async def test_the_database_is_killed_and_started_again(postgres: PostgresServer, connect: Connect) -> None:
@@ -43,9 +56,7 @@ async def test_the_database_is_killed_and_started_again(postgres: PostgresServer
             refusal = await failure(read)
             assert refusal.code is grpc.StatusCode.UNAVAILABLE
             assert "RetryInfo" in refusal.details
-        flood = (submit("mntr_flood", f"flood-{number}", None) for number in range(FLOOD))
-        refusals = await asyncio.gather(*flood, return_exceptions=True)
-        assert all(isinstance(refusal, UnavailableError) for refusal in refusals)
+        assert set(await flood(submit)) == {"STORAGE_UNAVAILABLE"}
         await asyncio.to_thread(postgres.start)
         await load.goes_on(within=RECOVERY_SECONDS)
         for one in servers:
@@ -55,13 +66,19 @@ async def test_the_database_is_killed_and_started_again(postgres: PostgresServer
 
 
 async def test_the_database_stands_still_for_a_while(postgres: PostgresServer, connect: Connect) -> None:
-    """Silence is an outage, too: callers are told within their deadline, and health says so."""
+    """Silence is an outage, too: callers are told within their deadline, health says so, and what waits is bounded."""
     url = postgres.url("mentorsync")
     async with AsyncExitStack() as stack:
         (one,) = await start_servers(stack, url, connect, 1)
-        load = await stack.enter_async_context(Load.on(grpc_submit([one.channel])))
+        submit = grpc_submit([one.channel])
+        load = await stack.enter_async_context(Load.on(submit))
         postgres.freeze()
+        read = MentorStatusSyncStub(one.channel).ListSyncEvents(pb.ListSyncEventsRequest(), timeout=CALL_SECONDS)
         await one.becomes(serving=False)
+        reasons = Counter(await flood(submit))
+        assert reasons.keys() == {"OVERLOADED", "STORAGE_UNAVAILABLE"}
+        assert reasons["OVERLOADED"] >= FLOOD - MOST_WAITING
+        assert "RetryInfo" in (await failure(read)).details
         await load.is_refused()
         postgres.thaw()
         await load.goes_on(within=RECOVERY_SECONDS)
@@ -80,6 +97,37 @@ async def test_connections_that_an_administrator_ends(postgres: PostgresServer, 
             assert await asyncio.to_thread(postgres.execute, END_ALL)
             await load.goes_on()
     assert not load.unavailable
+    check(url, load)
+
+
+async def test_connections_that_are_cut_at_commit(postgres: PostgresServer, connect: Connect) -> None:
+    """Before it or before its answer: the server looks up whether it happened; no caller notices."""
+    url = postgres.url("mentorsync")
+    with CommitProxy(url) as proxy:
+        async with AsyncExitStack() as stack:
+            servers = await start_servers(stack, proxy.url, connect, 2)
+            load = await stack.enter_async_context(Load.on(grpc_submit([one.channel for one in servers])))
+            for cut in (proxy.cut_before_answer, proxy.cut_before_commit) * 3:
+                cut()
+                proxy.mend()
+                assert await asyncio.to_thread(proxy.cut.wait, RECOVERY_SECONDS)
+                await load.goes_on()
+    assert not load.unavailable
+    check(url, load)
+
+
+async def test_an_answer_to_commit_that_never_comes(postgres: PostgresServer, connect: Connect) -> None:
+    """The connection stays up, and silent: the server gives it up, and finds out what became of the COMMIT."""
+    url = postgres.url("mentorsync")
+    with CommitProxy(url) as proxy:
+        async with AsyncExitStack() as stack:
+            (one,) = await start_servers(stack, proxy.url, connect, 1)
+            load = await stack.enter_async_context(Load.on(grpc_submit([one.channel])))
+            proxy.swallow_answer()
+            assert await asyncio.to_thread(proxy.cut.wait, RECOVERY_SECONDS)
+            await load.goes_on(within=RECOVERY_SECONDS)
+    assert not load.unavailable
+    assert SILENCE_SECONDS < load.slowest < CALL_SECONDS
     check(url, load)
 
 

@@ -47,8 +47,12 @@ async def test_replicas_and_the_database_are_killed(postgres: PostgresServer, co
             await up.is_whole_without(pid)
         postgres.kill()
         await load.is_refused()
+        killed, *_ = up.servers()
+        os.kill(killed, signal.SIGKILL)  # there is no database to start again on
+        await load.is_refused()
         await asyncio.to_thread(postgres.start)
         await load.goes_on(within=RECOVERY_SECONDS)
+        await up.is_whole_without(killed)
 
 
 async def test_a_replica_that_stands_still(postgres: PostgresServer, connect: Connect) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.server_process import Database, ServerProcess, WriteLock
 
 MENTOR_ID = "mntr_01HX4V2K8P"
 QUEUE_BOUND = 1_024
+BURST = 3_000
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -89,6 +91,12 @@ async def test_a_full_queue_refuses_writes_and_keeps_those_it_took(
     assert refused.metadata["retry-after"] == "1"
     assert len({answer.sync_event_id for answer in answers}) == QUEUE_BOUND
     assert await total(stub) == QUEUE_BOUND
+
+
+async def test_every_call_of_a_burst_is_answered(stub: MentorStatusSyncStub) -> None:
+    """However many come at once: grpc itself refuses none of them."""
+    calls = [stub.ListSyncEvents(pb.ListSyncEventsRequest(), timeout=CALL_SECONDS) for _ in range(BURST)]
+    assert Counter([await call.code() for call in calls]) == {grpc.StatusCode.OK: BURST}
 
 
 async def test_a_broken_database_is_told_and_recovered_from(

@@ -173,7 +173,7 @@ def exchange(rest: Address, request: bytes) -> httpx.Response:
 class StubServer:
     """A gRPC server that does what a test says, in place of the real one. `answer` gets the call's context."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.answer: Callable[[grpc.ServicerContext], bytes] = lambda _context: b""
         self.metadata: list[Mapping[str, Any]] = []  # of the calls that came, in order
         self.health = health.HealthServicer()
@@ -184,7 +184,7 @@ class StubServer:
             name: grpc.unary_unary_rpc_method_handler(self._handle) for name in METHODS
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        self.address: Address = ("127.0.0.1", self._server.add_insecure_port("127.0.0.1:0"))
+        self.address: Address = (host, self._server.add_insecure_port(f"{host}:{port}"))
         self._server.start()
 
     def stop(self) -> None:
@@ -196,8 +196,8 @@ class StubServer:
 
 
 @contextmanager
-def running_stub() -> Iterator[StubServer]:
-    server = StubServer()
+def running_stub(*address: Any) -> Iterator[StubServer]:
+    server = StubServer(*address)
     try:
         yield server
     finally:
@@ -213,6 +213,13 @@ def stub() -> Iterator[StubServer]:
 @pytest.fixture
 def other_stub() -> Iterator[StubServer]:
     with running_stub() as server:
+        yield server
+
+
+@pytest.fixture
+def stub_beside(stub: StubServer) -> Iterator[StubServer]:
+    """On the same port as `stub`, at another address."""
+    with running_stub("127.0.0.2", stub.address[1]) as server:
         yield server
 
 

@@ -1,12 +1,6 @@
 """What callers see of servers that fail, are slow, or are gone: the gateway before a stub."""
 
-import json
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from threading import Event
 from typing import Any
 
@@ -17,16 +11,22 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2
 from mentorsync.rpc.errors import status_metadata, status_of
 from mentorsync.storage.errors import OverloadedError
-from mentorsync_gateway.config import Address, Config, connection_manager, contract_routes, separate
-from mentorsync_gateway.launcher import Gateway
+from mentorsync_gateway.config import Address, connection_manager, contract_routes, separate
 
-BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+from tests.rest.answers import (
+    ANYWHERE,
+    BASE,
+    DEADLINE_EXCEEDED,
+    StartGateway,
+    assert_deadline_exceeded,
+    assert_error,
+    assert_unavailable,
+    serve,
+    serve_config,
+    until_status,
+)
+
 SERVICE = "mentorstatus.v1.MentorStatusSync"
-ANYWHERE: Address = ("127.0.0.1", 0)
-MANY_TRIES = 20_000  # requests until what must come has come; one takes a fraction of a millisecond
-DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14
-
-StartGateway = Callable[[Config], Gateway]
 
 
 def test_without_a_server_the_gateway_says_unavailable(start_gateway: StartGateway, dead_address: Address) -> None:
@@ -102,13 +102,6 @@ def test_a_caller_who_does_not_finish_is_given_up(
     assert stub.metadata == []
 
 
-def test_an_upstream_may_be_a_name(start_gateway: StartGateway, stub: Any) -> None:
-    """A name stands for all its addresses: of localhost's, the one without a server is left out."""
-    url = serve(start_gateway, ("localhost", stub.address[1]))
-    until_status(f"{url}/healthz", 200)
-    assert {httpx.get(url + BASE).status_code for _ in range(10)} == {200}
-
-
 def test_ipv6_is_listened_on(start_gateway: StartGateway, stub: Any) -> None:
     """REST and the admin interface, on loopback."""
     config = separate(("::1", 0), ("::1", 0), [stub.address])
@@ -142,92 +135,6 @@ def test_the_server_is_told_what_it_needs_and_no_more(start_gateway: StartGatewa
     assert 5 < remaining[0] < 10
 
 
-def test_a_call_goes_on_to_another_server_when_one_cannot_be_reached(
-    start_gateway: StartGateway, stub: Any, dead_address: Address
-) -> None:
-    """Callers see no error although nobody has found out yet that one server is gone."""
-    url = serve_config(start_gateway, without_watch(separate(ANYWHERE, ANYWHERE, [stub.address, dead_address])))
-    assert {httpx.get(url + BASE).status_code for _ in range(20)} == {200}
-
-
-def test_a_call_that_may_have_reached_a_server_is_not_repeated(start_gateway: StartGateway) -> None:
-    """The connection breaks after the call was sent: 503, and no second try."""
-    with socket.create_server(ANYWHERE) as listener, ThreadPoolExecutor(1) as pool:
-        url = serve_config(start_gateway, without_watch(separate(ANYWHERE, ANYWHERE, [listener.getsockname()])))
-        answer = pool.submit(httpx.post, f"{url}{BASE}/events")
-        connection, _ = listener.accept()
-        with connection:
-            assert connection.recv(1)
-        assert_unavailable(answer.result())
-        listener.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-
-
-def test_internal_grpc_is_balanced_on_its_own_listener(start_gateway: StartGateway, stub: Any, other_stub: Any) -> None:
-    """Calls, health and deadlines pass through, over all servers; REST is not there."""
-    gateway = start_gateway(separate(ANYWHERE, ANYWHERE, [stub.address, other_stub.address], ANYWHERE))
-    host, port = gateway.addresses["grpc"]
-    until_status(f"http://{gateway.addresses['rest'][0]}:{gateway.addresses['rest'][1]}/healthz", 200)
-    with grpc.insecure_channel(f"{host}:{port}") as channel:
-        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")
-        for _ in range(MANY_TRIES):
-            call(b"", timeout=20, metadata=(("x-request-id", "internal"),))
-            if stub.metadata and other_stub.metadata:
-                break
-    assert stub.metadata[0]["x-request-id"] == other_stub.metadata[0]["x-request-id"] == "internal"
-
-
-def test_the_command_takes_several_upstreams_and_an_address_for_grpc(stub: Any, other_stub: Any) -> None:
-    """An upstream may be a name. What comes to either listener goes to all of them."""
-    flags = [f"--upstream=localhost:{stub.address[1]}", f"--upstream=127.0.0.1:{other_stub.address[1]}"]
-    flags += [f"--{listener}-address=127.0.0.1:0" for listener in ("rest", "gateway-grpc", "gateway-admin")]
-    with subprocess.Popen([sys.executable, "-m", "mentorsync", "gateway", *flags], stdout=subprocess.PIPE) as gateway:
-        try:
-            assert gateway.stdout
-            ready = json.loads(gateway.stdout.readline())
-            until_status(f"http://{ready['rest']}/healthz", 200)
-            with grpc.insecure_channel(ready["grpc"]) as channel:
-                call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")
-                until_both_are_called(lambda: call(b"", timeout=20), stub, other_stub)
-            with httpx.Client(timeout=20) as client:
-                until_both_are_called(lambda: client.get(f"http://{ready['rest']}{BASE}"), stub, other_stub)
-        finally:
-            gateway.send_signal(signal.SIGINT)
-    assert gateway.returncode == 0
-
-
-def until_both_are_called(call: Callable[[], object], *stubs: Any) -> None:
-    for stub in stubs:
-        stub.metadata.clear()
-    for _ in range(MANY_TRIES):
-        call()
-        if all(stub.metadata for stub in stubs):
-            return
-    raise AssertionError("a server gets no calls")
-
-
-def serve(start_gateway: StartGateway, *upstreams: Address) -> str:
-    return serve_config(start_gateway, separate(ANYWHERE, ANYWHERE, upstreams))
-
-
-def serve_config(start_gateway: StartGateway, config: Config) -> str:
-    host, port = start_gateway(config).addresses["rest"]
-    return f"http://{host}:{port}"
-
-
-def without_watch(config: Config) -> Config:
-    """Nobody notices that a server is gone but a call that meets it."""
-    for watch in ("health_checks", "outlier_detection"):
-        del config["static_resources"]["clusters"][0][watch]
-    return config
-
-
-def until_status(url: str, status: int) -> None:
-    with httpx.Client(timeout=20) as client:
-        assert any(client.get(url).status_code == status for _ in range(MANY_TRIES))
-
-
 def abort(context: grpc.ServicerContext, status: status_pb2.Status) -> bytes:
     context.set_trailing_metadata(status_metadata(status, "id"))
     context.abort(grpc.StatusCode.UNAVAILABLE, status.message)
@@ -239,23 +146,3 @@ def wait_for(released: Event) -> Callable[[grpc.ServicerContext], bytes]:
         return b""
 
     return answer
-
-
-def assert_unavailable(response: httpx.Response) -> Mapping[str, Any]:
-    assert response.headers["retry-after"] == "1"
-    return assert_error(response, 503, UNAVAILABLE)
-
-
-def assert_deadline_exceeded(response: httpx.Response) -> Mapping[str, Any]:
-    return assert_error(response, 504, DEADLINE_EXCEEDED)
-
-
-def assert_error(response: httpx.Response, status: int, code: int) -> Mapping[str, Any]:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    assert response.headers["x-request-id"]
-    body: Mapping[str, Any] = response.json()
-    assert body.keys() == {"code", "message", "details"}
-    assert body["code"] == code
-    assert body["message"]
-    return body

@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that cuts connections at COMMIT: before it, or before its answer.
+"""A proxy before PostgreSQL that fails at COMMIT: it cuts the connection before it or its answer, or keeps the answer.
 
 See https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
@@ -19,7 +19,8 @@ PARSE, BIND = b"P", b"B"
 
 class CommitProxy:
     """Passes everything on, until a COMMIT comes after `cut_before_commit` or `cut_before_answer` was called: then it
-    cuts that connection and lets nobody connect until `mend` is called. `cut` is set by then.
+    cuts that connection and lets nobody connect until `mend` is called. `cut` is set by then. After `swallow_answer` it
+    passes the COMMIT on, and from then on nothing back: the connection stays up, and silent.
     """
 
     def __init__(self, url: str) -> None:
@@ -35,6 +36,8 @@ class CommitProxy:
         self._mended = threading.Event()
         self._mended.set()
         self._pass_commit: bool | None = None
+        self._swallows = False
+        self._silenced: socket.socket | None = None
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -56,6 +59,10 @@ class CommitProxy:
 
     def cut_before_answer(self) -> None:
         self._arm(pass_commit=True)
+
+    def swallow_answer(self) -> None:
+        self.cut.clear()
+        self._swallows = True
 
     def mend(self) -> None:
         self._mended.set()
@@ -81,9 +88,11 @@ class CommitProxy:
         messages = _Messages()
         with suppress(OSError):
             while chunk := client.recv(CHUNK_BYTES):
-                if messages.hold_commit(chunk) and self._pass_commit is not None:
-                    self._cut(client, server, chunk)
-                    return
+                if messages.hold_commit(chunk):
+                    if self._pass_commit is not None:
+                        self._cut(client, server, chunk)
+                        return
+                    self._swallow(server)
                 server.sendall(chunk)
         _close(server)
 
@@ -97,10 +106,17 @@ class CommitProxy:
             _close(server)
         self.cut.set()
 
+    def _swallow(self, server: socket.socket) -> None:
+        if self._swallows:
+            self._swallows = False
+            self._silenced = server
+            self.cut.set()
+
     def _back(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while chunk := server.recv(CHUNK_BYTES):
-                client.sendall(chunk)
+                if server is not self._silenced:
+                    client.sendall(chunk)
         _close(client)
 
 

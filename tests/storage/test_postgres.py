@@ -1,5 +1,6 @@
 """What only PostgreSQL can show: its locks, its lost connections, its plans, and many writers on one log."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,16 @@ import pytest
 from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
-from mentorsync.storage.migrator import migrate
+from mentorsync.storage import postgres_connection, postgres_store
+from mentorsync.storage.errors import StorageUnavailableError
+from mentorsync.storage.migrator import check_current, migrate
 from mentorsync.storage.postgres import PostgresEngine
 from mentorsync.storage.postgres_store import PostgresStore
 from mentorsync.storage.statements import ReadStatements
 
 from tests.databases import Databases, execute
+from tests.postgres_server import free_port
+from tests.server_process import wait_until
 from tests.storage.commit_proxy import CommitProxy
 from tests.storage.opened import MENTOR_ID, Clock
 
@@ -24,10 +29,22 @@ WAIT_SECONDS = 10
 DAY = 86_400
 POISON = SubmitOperation("mntr_\ud800", PAUSE, "", None, None)  # no encoding can store this
 
+CONNECTIONS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mentorsync'"
+)
 INSERT_EVENTS = """
     INSERT INTO events SELECT
         n, n, 'evt_' || n, 'mntr_' || n %% 500, 1, NULL, TRUE, 2, n %% 5 = 0, '', n, n, NULL, 'k' || n, 'p' || n
     FROM generate_series(1, %s) AS n
+"""
+# A sequence is not rolled back: it counts the tries.
+GIVE_WAY_TWICE = """
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION give_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF nextval('tries') < 3 THEN RAISE EXCEPTION 'give way' USING ERRCODE = '{}'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER give_way BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION give_way();
 """
 INSERT_MENTORS = "INSERT INTO mentors SELECT mentor_id, 2, max(sequence), 0, count(*) FROM events GROUP BY mentor_id"
 
@@ -103,6 +120,67 @@ def test_an_operation_that_fails_leaves_no_lock_behind(url: str, open_store: Cal
     assert only_event(store, submit("next")).sequence == 1
 
 
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+def test_a_transaction_that_has_to_give_way_is_tried_again(
+    url: str, open_store: Callable[..., PostgresStore], sqlstate: str
+) -> None:
+    """Until it succeeds, and then it has happened once."""
+    execute(url, GIVE_WAY_TWICE.format(sqlstate))
+    assert only_event(open_store(), submit("once")).sequence == 1
+    assert execute(url, "SELECT last_value FROM tries") == [(3,)]
+    assert execute(url, "SELECT count(*) FROM events") == [(1,)]
+
+
+class FakeTime:
+    """Time that passes by sleeping alone."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def monotonic(self) -> float:
+        return round(sum(self.pauses), 9)  # as exact as a real clock
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+class TestBackOff:
+    """How long a batch is tried again while the database is away."""
+
+    @pytest.fixture
+    def time(self, monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+        fake = FakeTime()
+        monkeypatch.setattr(postgres_store, "time", fake)
+        return fake
+
+    @pytest.fixture
+    def store(self) -> Iterator[PostgresStore]:
+        """A store of a database that nobody serves."""
+        engine = PostgresEngine(f"postgresql://127.0.0.1:{free_port()}/nowhere")
+        yield engine.open_store()
+        engine.close()
+
+    def test_pauses_grow_by_chance_and_end_in_time(self, store: PostgresStore, time: FakeTime) -> None:
+        """Each is up to twice as long as the one before, no two servers' alike, and none lasts beyond the end."""
+        with pytest.raises(StorageUnavailableError):
+            store.transact([submit("in vain")])
+        *pauses, last = time.pauses
+        longest = [postgres_store.FIRST_PAUSE_SECONDS * 2**number for number in range(len(pauses))]
+        assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
+        assert len({pause / most for pause, most in zip(pauses, longest, strict=True)}) == len(pauses) > 3
+        assert last <= longest[-1] * 2
+        assert sum(time.pauses) == pytest.approx(postgres_store.RETRY_SECONDS)
+
+    def test_who_comes_while_it_is_away_is_told_at_once(self, store: PostgresStore, time: FakeTime) -> None:
+        """Only the first batch waits for its return."""
+        with pytest.raises(StorageUnavailableError):
+            store.transact([submit("first")])
+        time.pauses.clear()
+        with pytest.raises(StorageUnavailableError):
+            store.transact([submit("second")])
+        assert time.pauses == []
+
+
 def locks(url: str) -> list[tuple[Any, ...]]:
     return execute(
         url,
@@ -123,10 +201,11 @@ class TestCutAtCommit:
     def store(self, request: pytest.FixtureRequest, proxy: CommitProxy) -> Iterator[PostgresStore]:
         """A store behind the proxy, after some batches."""
         engine = PostgresEngine(proxy.url)
-        store = engine.open_store()
-        for number in range(request.param):
-            store.transact([submit(f"before-{number}")])
-        yield store
+        with engine.serving():
+            store = engine.open_store()
+            for number in range(request.param):
+                store.transact([submit(f"before-{number}")])
+            yield store
         engine.close()
 
     @pytest.mark.parametrize("is_committed", [True, False])
@@ -143,6 +222,19 @@ class TestCutAtCommit:
         assert rows == [(event.sync_event_id, event.sequence)]
         assert event.sequence == before + 1
         assert execute(url, "SELECT last_revision, pending_total FROM log") == [(before + 1, before + 1)]
+
+    def test_an_answer_that_never_comes_is_looked_up(
+        self, url: str, proxy: CommitProxy, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also where the silence lasted for longer than a batch is tried again."""
+        monkeypatch.setattr(postgres_connection, "SILENCE_SECONDS", 0.3)
+        monkeypatch.setattr(postgres_store, "RETRY_SECONDS", 0.1)
+        before = execute(url, "SELECT count(*) FROM events")[0][0]
+        proxy.swallow_answer()
+        event = only_event(store, SubmitOperation(MENTOR_ID, PAUSE, "once", None, None))
+        assert proxy.cut.is_set()
+        rows = execute(url, "SELECT sync_event_id, sequence FROM events WHERE reason = 'once'")
+        assert rows == [(event.sync_event_id, before + 1)]
 
     def test_an_update_that_another_replica_has_overwritten_since_stays_overwritten(
         self, url: str, proxy: CommitProxy, store: PostgresStore, open_store: Callable[..., PostgresStore]
@@ -163,6 +255,15 @@ class TestCutAtCommit:
         assert execute(url, "SELECT reason, revision FROM events WHERE sync_event_id = %s", (event.sync_event_id,)) == [
             ("second", overwritten.revision)
         ]
+
+
+def test_a_server_keeps_no_connection_that_it_does_not_need(url: str) -> None:
+    """It opens one to look at the schema, beside those that operators are told of."""
+    engine = PostgresEngine(url)
+    check_current(engine)
+    with engine.serving():
+        wait_until(lambda: execute(url, CONNECTIONS) == [(0,)], "the end of the connection")
+    engine.close()
 
 
 def test_writers_that_are_long_gone_are_forgotten(url: str, open_store: Callable[..., PostgresStore]) -> None:
@@ -236,11 +337,13 @@ class TestCost:
                 assert len(statements) == 1
         store.close()
 
-    @pytest.mark.parametrize("events", [0, 50_000])
+    @pytest.mark.parametrize("events", [0, 30, 300, 50_000])
     def test_every_statement_is_served_by_an_index(
         self, url: str, engine: PostgresEngine, statements: list[str], events: int
     ) -> None:
-        """Also by the plan for any parameters, and also by one made while the tables were empty and unknown."""
+        """By the plan for any parameters, also by one made while the tables were empty, or so small that going through
+        all of them was cheaper.
+        """
         if events:
             fill(url, events)
         store = engine.open_store()
@@ -258,8 +361,16 @@ class TestCost:
         for sql, index in indexes.items():
             plan = generic_plan(engine, sql)
             assert index in plan
-            assert "Seq Scan" not in plan
-            assert "JIT" not in plan
+            assert not re.search("Seq Scan|Hash Join|Merge Join|JIT", plan), plan
+
+    def test_no_statement_is_planned_for_each_call(self, url: str, engine: PostgresEngine) -> None:
+        """PostgreSQL would plan a page anew each time, since it knows nothing of a limit that is a parameter."""
+        fill(url, 50_000)
+        connection = engine.database.connection()
+        for _ in range(20):
+            connection.execute(ReadStatements(engine.database).page, (0, 20, 0))
+        plans = connection.execute("SELECT generic_plans > 0, custom_plans FROM pg_prepared_statements").fetchall()
+        assert plans == [(True, 0)]
 
 
 def fill(url: str, events: int) -> None:

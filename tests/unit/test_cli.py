@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from mentorsync import __version__
-from mentorsync.cli import main, parse_age
+from mentorsync.cli import main, parse_age, parse_replicas
 
 COMMANDS = ("up", "serve", "gateway", "migrate", "purge")
 
@@ -72,6 +72,24 @@ def test_a_url_without_a_file_is_one_line(url: str, capsys: pytest.CaptureFixtur
     """SQLite needs a file: memory would be lost, and a folder is none."""
     assert main(["migrate", "--database-url", url]) == 2
     assert capsys.readouterr().err.startswith("mentorsync: MENTORSYNC_DATABASE_URL (or --database-url) must be")
+
+
+def test_replicas_on_sqlite_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says what they need and why, and nothing is made."""
+    path = tmp_path / "mentorsync.db"
+    assert main(["up", "--replicas", "2", "--database-url", f"sqlite:///{path}"]) == 2
+    assert capsys.readouterr().err == (
+        "mentorsync: --replicas 2 needs PostgreSQL (MENTORSYNC_DATABASE_URL): "
+        "SQLite keeps one writer's file, and serves one process\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["0", "65", "-1", "two", "", "\N{ARABIC-INDIC DIGIT TWO}"])
+def test_a_number_of_replicas_that_cannot_be_meant_is_refused(text: str) -> None:
+    """The message shows the bounds."""
+    with pytest.raises(ArgumentTypeError, match="must be a number from 1 to 64"):
+        parse_replicas(text)
 
 
 def test_a_file_that_is_no_database_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,7 @@ class PostgresEngine:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Any number of servers may run. Their connections are impatient, unlike those of migrations."""
+        self.database.close()  # the schema has been looked at: this thread has no more to ask
         self.database.connection_type = ImpatientConnection
         yield
 

@@ -25,9 +25,11 @@ OPTIONS = (
     # wait for the lock for longer than two of them can keep it.
     "-c idle_in_transaction_session_timeout=2s -c lock_timeout=5s "
     "-c default_transaction_isolation=read\\ committed "
-    # Every statement has its index. A plan made while the tables were empty would scan them, and be kept as they grow;
-    # and of a page of unknown size the planner expects so much that it would compile the query to machine code.
-    "-c enable_seqscan=off -c jit=off"
+    # Every statement has its index. A plan made while the tables were empty or small would scan them, or join by going
+    # through all of them, and be kept as they grow; and of a page of unknown size the planner expects so much that it
+    # would compile the query to machine code, or plan it anew for each call.
+    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off "
+    "-c plan_cache_mode=force_generic_plan"
 )
 CLOCK = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint"
 # What another attempt may mend: a lost connection, a transaction that had to give way (40001, 40P01, 55P03), an id that

@@ -86,12 +86,16 @@ class PostgresStore:
         give_up = time.monotonic() + (0 if self._is_down else RETRY_SECONDS)
         pause = FIRST_PAUSE_SECONDS
         self._unsettled = None
+        was_late = False
         while True:
             try:
                 batch = self._attempt(operations)
             except Exception as error:  # noqa: BLE001 - the transaction is to end, whatever it failed with
-                self._recover(error, may_retry=time.monotonic() < give_up)
-                time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+                remaining = max(give_up - time.monotonic(), 0)
+                # What became of a COMMIT is looked up even when its answer was waited for in vain for all of that time.
+                self._recover(error, may_retry=remaining > 0 or (self._unsettled is not None and not was_late))
+                was_late = not remaining
+                time.sleep(min(pause * random.uniform(0.5, 1), remaining))  # noqa: S311 - jitter
                 pause *= 2
             else:
                 self._is_down = False

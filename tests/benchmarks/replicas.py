@@ -1,0 +1,110 @@
+"""Measures how far one log on one primary goes, by the number of servers: `make bench-replicas`.
+
+Writes .benchmarks/replicas.json. Each number of replicas has a gateway and a database of its own, on one PostgreSQL.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.benchmarks.cells import REST_SNAPSHOT_64, REST_SUBMIT_16, REST_SUBMIT_64
+from tests.benchmarks.compare import (
+    FULL,
+    QUICK,
+    Plan,
+    exit_on_faults,
+    measure_in_turn,
+    postgres_server,
+    require_tools,
+    work_directory,
+)
+from tests.benchmarks.databases import MENTORS, PENDING, EventTable
+from tests.benchmarks.filling import fill
+from tests.benchmarks.load.wrk import run_wrk
+from tests.benchmarks.machine import describe
+from tests.benchmarks.measurement import Measurement
+from tests.benchmarks.processes import Program, python_module
+from tests.benchmarks.progress import Progress
+from tests.benchmarks.report import replicas_table
+from tests.benchmarks.results import Comparison, result_path, save
+from tests.benchmarks.subjects import REQUESTS, Server
+from tests.benchmarks.variants import FREE_ADDRESSES, MENTORSYNC, UP_REST
+from tests.postgres_server import PostgresServer
+
+REPLICAS = (1, 2, 3, 4)
+CELLS = (REST_SNAPSHOT_64, REST_SUBMIT_16, REST_SUBMIT_64)  # what adds to snapshots comes after them
+FILLED = "filled"
+WARM_UP_SECONDS = 1  # servers open their connections for reads when they first need them, with more replicas more
+
+NamedServer = tuple[str, Server]
+
+
+def main() -> None:
+    parser = ArgumentParser(prog="make bench-replicas", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, under a minute")
+    plan = QUICK if parser.parse_args().quick else FULL
+    require_tools()
+    with work_directory() as directory:
+        result = measure(plan, directory)
+    save(result, result_path("replicas.json"))
+    print(replicas_table(result))
+    exit_on_faults(result)
+
+
+def measure(plan: Plan, directory: Path) -> Comparison:
+    progress = Progress(plan.rounds * len(CELLS) * len(REPLICAS))
+    machine = describe(directory)
+    measurements: list[Measurement] = []
+    with postgres_server(directory) as (postgres, postgres_pid):
+        postgres.execute(f"CREATE DATABASE {FILLED}")
+        fill(postgres.url(FILLED), MENTORS, PENDING, MENTORS)
+        for number in range(plan.rounds):
+            progress.say(f"round {number + 1} of {plan.rounds}: starting {sum(REPLICAS)} servers")
+            with ExitStack() as stack:
+                servers = started(postgres, postgres_pid, stack)
+                for _name, server in servers:
+                    run_wrk(server.address, REQUESTS["snapshot"], REST_SNAPSHOT_64.in_flight, WARM_UP_SECONDS)
+                measurements += measure_round(servers, number, plan.seconds, progress)
+    return Comparison(plan.rounds, plan.seconds, machine, [], measurements)
+
+
+def started(postgres: PostgresServer, postgres_pid: int, stack: ExitStack) -> list[NamedServer]:
+    """All numbers of replicas, started side by side, that the stack stops."""
+    starting = []
+    for replicas in REPLICAS:
+        events = EventTable(new_database(postgres, f"replicas_{replicas}"), "events")
+        environment = FREE_ADDRESSES | {"MENTORSYNC_DATABASE_URL": events.url}
+        program = Program(python_module(MENTORSYNC, "up", *flags(replicas)), environment)
+        stack.callback(program.stop)
+        starting.append((replicas, program, events))
+    return [
+        (name_of(replicas), Server(program.wait_for(UP_REST), [program], events, [postgres_pid]))
+        for replicas, program, events in starting
+    ]
+
+
+def new_database(postgres: PostgresServer, name: str) -> str:
+    postgres.execute(f"DROP DATABASE IF EXISTS {name}")
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE {FILLED}")
+    return postgres.url(name)
+
+
+def flags(replicas: int) -> tuple[str, ...]:
+    # One server alone would run inside Envoy: that is faster, and another thing than a replica.
+    return ("--separate",) if replicas == 1 else ("--replicas", str(replicas))
+
+
+def name_of(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"
+
+
+def measure_round(
+    servers: Sequence[NamedServer], number: int, seconds: int, progress: Progress
+) -> Iterator[Measurement]:
+    for cell in CELLS:
+        yield from measure_in_turn(cell, servers, number, seconds, progress)
+
+
+if __name__ == "__main__":
+    main()
