@@ -10,17 +10,17 @@ from mentorsync.domain.status import INITIAL_STATUS, Accepted, decide, effective
 
 EVENT_ID_PREFIX = "evt_"
 EVENT_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-EVENT_ID_LENGTH = 8
+EVENT_ID_PAIRS = [first + second for first in EVENT_ID_ALPHABET for second in EVENT_ID_ALPHABET]
+EVENT_IDS = len(EVENT_ID_PAIRS) ** 4  # of eight characters
 
 
 def draw_event_id() -> str:
     """Draws a random event id. It may be taken: the store then draws the whole batch's again."""
-    number = secrets.randbelow(len(EVENT_ID_ALPHABET) ** EVENT_ID_LENGTH)
-    characters = []
-    for _ in range(EVENT_ID_LENGTH):
-        number, remainder = divmod(number, len(EVENT_ID_ALPHABET))
-        characters.append(EVENT_ID_ALPHABET[remainder])
-    return EVENT_ID_PREFIX + "".join(characters)
+    number, first = divmod(secrets.randbelow(EVENT_IDS), len(EVENT_ID_PAIRS))
+    number, second = divmod(number, len(EVENT_ID_PAIRS))
+    fourth, third = divmod(number, len(EVENT_ID_PAIRS))
+    pairs = EVENT_ID_PAIRS
+    return f"{EVENT_ID_PREFIX}{pairs[first]}{pairs[second]}{pairs[third]}{pairs[fourth]}"
 
 
 class Ledger:
@@ -39,19 +39,24 @@ class Ledger:
         clock: int,
         new_event_id: Callable[[], str] = draw_event_id,
     ) -> None:
-        self.head = head
         self.clock_ahead = head.last_server_timestamp - clock
         self.now = max(clock, head.last_server_timestamp)  # a clock that was set back must not reorder events
         self.has_erased_text = False
         self.new_events: dict[str, SyncEvent] = {}
         self.changed_events: dict[str, SyncEvent] = {}
         self.changed_mentors: dict[str, Mentor] = {}
+        self._last_revision, self._last_server_timestamp, self._pending_total = head
         self._new_event_id = new_event_id
         self._mentors = {mentor.mentor_id: mentor for mentor in mentors}
         self._events: dict[str, SyncEvent] = {}
         self._by_request_key: dict[str, SyncEvent] = {}
         for event in events:
             self._remember(event)
+
+    @property
+    def head(self) -> LogHead:
+        """The log's head after what has been applied."""
+        return LogHead(self._last_revision, self._last_server_timestamp, self._pending_total)
 
     @property
     def has_changes(self) -> bool:
@@ -116,9 +121,9 @@ class Ledger:
             payload_digest=submit.payload_digest,
         )
         if accepted:
-            pending_total = mentor.pending_total if mentor else 0
+            pending_total = mentor.pending_total + 1 if mentor else 1
             self._keep_mentor(Mentor(submit.mentor_id, decision.status, self.now, event_effective_time, pending_total))
-            self._count_pending(submit.mentor_id, 1)
+            self._pending_total += 1
         self.new_events[event.sync_event_id] = event
         self._remember(event)
         return event
@@ -163,14 +168,15 @@ class Ledger:
         return sync_event_id
 
     def _next_revision(self) -> int:
-        self.head = self.head._replace(last_revision=self.head.last_revision + 1, last_server_timestamp=self.now)
-        return self.head.last_revision
+        self._last_revision += 1
+        self._last_server_timestamp = self.now
+        return self._last_revision
 
     def _count_pending(self, mentor_id: str, difference: int) -> None:
         if difference:
             mentor = self._mentors[mentor_id]
             self._keep_mentor(mentor._replace(pending_total=mentor.pending_total + difference))
-            self.head = self.head._replace(pending_total=self.head.pending_total + difference)
+            self._pending_total += difference
 
     def _keep_mentor(self, mentor: Mentor) -> None:
         self._mentors[mentor.mentor_id] = self.changed_mentors[mentor.mentor_id] = mentor

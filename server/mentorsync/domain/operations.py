@@ -1,8 +1,7 @@
 """The writes that callers ask for, validated, before anything is decided."""
 
-import hashlib
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from mentorsync.domain.status import EventType
 
@@ -11,12 +10,16 @@ DIGEST_BYTES = 16  # 128 bits: no accidental collision at any number of events
 
 def _digest(*parts: str) -> str:
     # The parts cannot hold the separator: control characters other than line feed and tab are refused.
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=DIGEST_BYTES).hexdigest()
+    return blake2b("\0".join(parts).encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # frozen, it would take thrice as long to make
 class SubmitOperation:
-    """A submitted event. client_timestamp: nanoseconds since the Unix epoch."""
+    """A submitted event. client_timestamp: nanoseconds since the Unix epoch.
+
+    payload_digest tells one payload from another, for as long as the record lives, without keeping its text.
+    request_key is the same for every repetition of this submit; None where one cannot be told from a new event.
+    """
 
     mentor_id: str
     event_type: EventType
@@ -24,20 +27,18 @@ class SubmitOperation:
     client_timestamp: int | None
     idempotency_key: str | None
 
-    @cached_property
-    def payload_digest(self) -> str:
-        """Tells one payload from another, for as long as the record lives, without keeping its text."""
-        client_timestamp = "" if self.client_timestamp is None else str(self.client_timestamp)
-        return _digest(str(int(self.event_type)), client_timestamp, self.reason)
+    payload_digest: str = field(init=False)
+    request_key: str | None = field(init=False)
 
-    @cached_property
-    def request_key(self) -> str | None:
-        """The same for every repetition of this submit; None where a repetition cannot be told from a new event."""
+    def __post_init__(self) -> None:
+        client_timestamp = "" if self.client_timestamp is None else str(self.client_timestamp)
+        self.payload_digest = _digest(str(int(self.event_type)), client_timestamp, self.reason)
         if self.idempotency_key is not None:
-            return _digest(self.mentor_id, "key", self.idempotency_key)
-        if self.client_timestamp is not None:
-            return _digest(self.mentor_id, "payload", self.payload_digest)
-        return None
+            self.request_key = _digest(self.mentor_id, "key", self.idempotency_key)
+        elif self.client_timestamp is not None:
+            self.request_key = _digest(self.mentor_id, "payload", self.payload_digest)
+        else:
+            self.request_key = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ PATH_PREFIX = f"/{SERVICE_NAME}/"
 FRAME_HEADER_BYTES = 5  # one for compression, which nothing here uses, and four for the message's length
 UNDECODABLE = b"\0"  # field number 0 does not exist
 CONTENT_TYPE = (b"content-type", b"application/grpc")
-OK_TRAILERS: Headers = [(b"grpc-status", b"0")]
+OK_START: Message = {"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE], "trailers": True}
+OK_TRAILERS: Message = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
 
 
 async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,9 +77,9 @@ def _message(frame: bytes) -> bytes:
 
 
 async def _send_message(send: Send, payload: bytes) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE], "trailers": True})
+    await send(OK_START)
     await send({"type": "http.response.body", "body": b"\0" + len(payload).to_bytes(4, "big") + payload})
-    await send({"type": "http.response.trailers", "headers": OK_TRAILERS})
+    await send(OK_TRAILERS)
 
 
 async def _send_error(send: Send, status: status_pb2.Status, request_id: str) -> None:

@@ -6,8 +6,6 @@ from typing import NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
-from mentorsync.domain.operations import Operation
-from mentorsync.domain.records import SyncEvent
 from mentorsync.rpc import validation
 from mentorsync.storage.reader import PublishedEvent, Reader
 from mentorsync.storage.writer import Writer
@@ -53,7 +51,7 @@ class Calls:
         )
 
     async def submit_event(self, request: pb.SubmitEventRequest, context: CallContext) -> pb.SubmitEventResponse:
-        event = await self._write(validation.submit_operation(request, context.idempotency_keys))
+        event = await self._writer.write(validation.submit_operation(request, context.idempotency_keys))
         decided_at = _published_time(event.server_timestamp)
         return pb.SubmitEventResponse(
             sync_event_id=event.sync_event_id,
@@ -66,7 +64,7 @@ class Calls:
         )
 
     async def update_event(self, request: pb.UpdateEventRequest, _context: CallContext) -> pb.UpdateEventResponse:
-        event = await self._write(validation.update_operation(request))
+        event = await self._writer.write(validation.update_operation(request))
         return pb.UpdateEventResponse(
             sync_event_id=event.sync_event_id,
             acknowledged=event.acknowledged,
@@ -75,14 +73,11 @@ class Calls:
         )
 
     async def delete_event(self, request: pb.DeleteEventRequest, _context: CallContext) -> pb.DeleteEventResponse:
-        event = await self._write(validation.delete_operation(request))
+        event = await self._writer.write(validation.delete_operation(request))
         # A deleted event's last change is its deletion.
         return pb.DeleteEventResponse(
             sync_event_id=event.sync_event_id, deleted=True, deleted_at=_published_time(event.updated_at)
         )
-
-    async def _write(self, operation: Operation) -> SyncEvent:
-        return await self._writer.write(operation)
 
 
 def _published_time(microseconds: int) -> Timestamp:

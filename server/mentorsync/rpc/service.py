@@ -19,6 +19,7 @@ from mentorsync.rpc.calls import CallContext, Calls
 from mentorsync.rpc.errors import is_foreseen, status_of
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["MentorStatusSync"].full_name
+CODE_NAMES = {number: name for name, number in code_pb2.Code.items()}
 REQUEST_ID = re.compile(r"[!-~]{1,128}")  # what is taken over from a caller: visible, and short enough to log
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Service:
             self._observe(name, code, time.perf_counter() - started, context.request_id)
 
     def _observe(self, name: str, code: int, seconds: float, request_id: str) -> None:
-        code_name = code_pb2.Code.Name(code)
+        code_name = CODE_NAMES[code]
         self._metrics.observe_call(name, code_name, seconds)
         if self._call_log:
             self._call_log.write(CallLine(time.time(), name, code_name, seconds, request_id))

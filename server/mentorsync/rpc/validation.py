@@ -63,30 +63,34 @@ def page_query(request: pb.ListSyncEventsRequest) -> PageQuery:
 
 
 def mentor_id_of(request: pb.GetMentorStatusRequest) -> str:
-    if not MENTOR_ID.fullmatch(request.mentor_id):
+    mentor_id = request.mentor_id
+    if not MENTOR_ID.fullmatch(mentor_id):
         _refuse([FieldViolation("mentor_id", MENTOR_ID_RULE)])
-    return request.mentor_id
+    return mentor_id
 
 
 def submit_operation(request: pb.SubmitEventRequest, idempotency_keys: list[str]) -> SubmitOperation:
-    has_client_timestamp = request.HasField("client_timestamp")
+    mentor_id, reason = request.mentor_id, request.reason  # each look at a message's field makes its value anew
+    client_timestamp = request.client_timestamp if request.HasField("client_timestamp") else None
+    event_type = EVENT_TYPES.get(request.event_type)
     violations = []
-    if request.event_type not in EVENT_TYPES:
+    if event_type is None:
         violations.append(FieldViolation("event_type", EVENT_TYPE_RULE))
-    if not MENTOR_ID.fullmatch(request.mentor_id):
+    if not MENTOR_ID.fullmatch(mentor_id):
         violations.append(FieldViolation("mentor_id", MENTOR_ID_RULE))
-    if not _is_reason(request.reason):
+    if not _is_reason(reason):
         violations.append(FieldViolation("reason", REASON_RULE))
-    if has_client_timestamp and not _is_instant(request.client_timestamp):
+    if client_timestamp is not None and not _is_instant(client_timestamp):
         violations.append(FieldViolation("client_timestamp", CLIENT_TIMESTAMP_RULE))
     if len(idempotency_keys) > 1 or not all(map(IDEMPOTENCY_KEY.fullmatch, idempotency_keys)):
         violations.append(FieldViolation("idempotency-key", IDEMPOTENCY_KEY_RULE))
     _refuse(violations)
+    assert event_type is not None  # else it was refused
     return SubmitOperation(
-        request.mentor_id,
-        EVENT_TYPES[request.event_type],
-        request.reason,
-        _nanoseconds(request.client_timestamp) if has_client_timestamp else None,
+        mentor_id,
+        event_type,
+        reason,
+        None if client_timestamp is None else _nanoseconds(client_timestamp),
         idempotency_keys[0] if idempotency_keys else None,
     )
 

@@ -13,9 +13,9 @@ async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None
         return
     while (await receive()).get("more_body"):
         pass
-    await send({"type": "http.response.start", "status": 200, "headers": [asgi.CONTENT_TYPE], "trailers": True})
+    await send(asgi.OK_START)
     await send({"type": "http.response.body", "body": BODIES[scope["path"]]})
-    await send({"type": "http.response.trailers", "headers": asgi.OK_TRAILERS})
+    await send(asgi.OK_TRAILERS)
 
 
 async def live(receive: asgi.Receive, send: asgi.Send) -> None:
