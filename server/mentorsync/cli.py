@@ -42,6 +42,8 @@ def serve(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
 
     runtime.prepare()
+    if settings.database_url.startswith("sqlite:"):
+        runtime.leave_out_psycopg()
     import uvloop
 
     from mentorsync import app, logs

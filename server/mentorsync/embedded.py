@@ -44,10 +44,12 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        runtime.prepare()
-        from mentorsync.app import running  # noqa: PLC0415 - imports grpc
-
         settings = resolve(Namespace(), SETTINGS)
+        runtime.prepare()
+        if settings.database_url.startswith("sqlite:"):
+            runtime.leave_out_psycopg()
+        from mentorsync.app import running  # noqa: PLC0415 - imports grpc and Peewee
+
         # The supervisor joins standard output to its own standard error, and would have to copy the other.
         call_log = logs.set_up(settings.log_level, sys.stdout)
         stack.callback(call_log.close)

@@ -9,10 +9,20 @@ from contextlib import suppress
 SWITCH_INTERVAL = 0.0005
 
 
+def leave_out_psycopg() -> None:
+    """To be called before Peewee is imported by who needs no PostgreSQL: Peewee would load it, 16 MB, wherever it is
+    installed.
+    """
+    sys.modules["psycopg"] = None  # type: ignore[assignment]  # Python's own sign of a module that is not to be had
+
+
 def prepare() -> None:
     """To be called before grpc is imported and before a thread is started: threads and processes inherit it."""
     # grpc's own lines are no JSON, and tell what our messages tell, too.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Fewer wake-ups for each event of a call. Not promised by grpc, and so tied to its pinned release; an empty
+    # GRPC_EXPERIMENTS in the environment switches it off.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     # A call passes through several threads on few cores: whoever wakes the next is to finish first. Takes a quarter of
     # the CPU away. Where it is refused, nothing but that is lost.
     with suppress(OSError):

@@ -64,6 +64,11 @@ def test_every_thread_of_a_server_leaves_the_processor_late(start_server: Callab
     assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
 
 
+def test_a_server_on_sqlite_carries_no_client_of_postgresql(start_server: Callable[[], ServerProcess]) -> None:
+    """It would take up a quarter of the server's memory."""
+    assert "psycopg" not in Path(f"/proc/{start_server().pid}/maps").read_text()
+
+
 def test_a_ready_server_tells_where_it_is(start_server: Callable[[], ServerProcess], database: Database) -> None:
     """One line of JSON with the real ports, for which 0 was given."""
     ready = start_server().ready
