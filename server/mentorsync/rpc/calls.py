@@ -1,14 +1,16 @@
 """The five calls: request message in, response message out."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.rpc import validation
 from mentorsync.storage.reader import PublishedEvent, Reader
 from mentorsync.storage.writer import Writer
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 
 class CallContext(NamedTuple):
@@ -33,67 +35,63 @@ class Calls:
     ) -> pb.ListSyncEventsResponse:
         page, limit, mentor_id = validation.page_query(request)
         result = await self._reader.page(page, limit, mentor_id)
-        return pb.ListSyncEventsResponse(
-            data=_sync_events(result.events),
-            pagination=pb.Pagination(page=page, limit=limit, total=result.total),
-        )
+        response = pb.ListSyncEventsResponse(pagination=pb.Pagination(page=page, limit=limit, total=result.total))
+        _add(response.data, result.events)
+        return response
 
     async def get_mentor_status(
         self, request: pb.GetMentorStatusRequest, _context: CallContext
     ) -> pb.GetMentorStatusResponse:
         snapshot = await self._reader.snapshot(validation.mentor_id_of(request))
-        return pb.GetMentorStatusResponse(
+        response = pb.GetMentorStatusResponse(
             mentor_id=snapshot.mentor_id,
             status=snapshot.status,  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
             is_eligible_for_assignment=snapshot.status.is_eligible_for_assignment,
-            last_updated=_published_time(snapshot.last_updated),
-            pending_events=_sync_events(snapshot.pending_events),
         )
+        response.last_updated.seconds = _published_seconds(snapshot.last_updated)
+        _add(response.pending_events, snapshot.pending_events)
+        return response
 
     async def submit_event(self, request: pb.SubmitEventRequest, context: CallContext) -> pb.SubmitEventResponse:
         event = await self._writer.write(validation.submit_operation(request, context.idempotency_keys))
-        decided_at = _published_time(event.server_timestamp)
-        return pb.SubmitEventResponse(
+        response = pb.SubmitEventResponse(
             sync_event_id=event.sync_event_id,
             mentor_id=event.mentor_id,
             event_type=event.event_type,  # type: ignore[arg-type]  # as above
             accepted=event.accepted,
             resulting_status=event.resulting_status,  # type: ignore[arg-type]  # as above
-            server_timestamp=decided_at,
-            created_at=decided_at,
         )
+        response.server_timestamp.seconds = response.created_at.seconds = _published_seconds(event.server_timestamp)
+        return response
 
     async def update_event(self, request: pb.UpdateEventRequest, _context: CallContext) -> pb.UpdateEventResponse:
         event = await self._writer.write(validation.update_operation(request))
-        return pb.UpdateEventResponse(
-            sync_event_id=event.sync_event_id,
-            acknowledged=event.acknowledged,
-            reason=event.reason,
-            updated_at=_published_time(event.updated_at),
+        response = pb.UpdateEventResponse(
+            sync_event_id=event.sync_event_id, acknowledged=event.acknowledged, reason=event.reason
         )
+        response.updated_at.seconds = _published_seconds(event.updated_at)
+        return response
 
     async def delete_event(self, request: pb.DeleteEventRequest, _context: CallContext) -> pb.DeleteEventResponse:
         event = await self._writer.write(validation.delete_operation(request))
-        # A deleted event's last change is its deletion.
-        return pb.DeleteEventResponse(
-            sync_event_id=event.sync_event_id, deleted=True, deleted_at=_published_time(event.updated_at)
-        )
+        response = pb.DeleteEventResponse(sync_event_id=event.sync_event_id, deleted=True)
+        response.deleted_at.seconds = _published_seconds(event.updated_at)  # its last change is its deletion
+        return response
 
 
-def _published_time(microseconds: int) -> Timestamp:
+def _published_seconds(microseconds: int) -> int:
     # Whole seconds, as the contract shows them.
-    return Timestamp(seconds=microseconds // 1_000_000)
+    return microseconds // 1_000_000
 
 
-def _sync_events(events: Sequence[PublishedEvent]) -> list[pb.SyncEvent]:
-    return [
-        pb.SyncEvent(
+def _add(messages: "RepeatedCompositeFieldContainer[pb.SyncEvent]", events: Sequence[PublishedEvent]) -> None:
+    """Makes the messages where they belong: a message that is given to another one is copied."""
+    for event in events:
+        message = messages.add(
             sync_event_id=event.sync_event_id,
             mentor_id=event.mentor_id,
-            event_type=event.event_type,  # type: ignore[arg-type]  # the stored numbers are the protobuf enum's
-            resulting_status=event.resulting_status,  # type: ignore[arg-type]  # as above
-            server_timestamp=_published_time(event.server_timestamp),
+            event_type=event.event_type,
+            resulting_status=event.resulting_status,
             acknowledged=bool(event.acknowledged),  # SQLite gives 0 and 1
         )
-        for event in events
-    ]
+        message.server_timestamp.seconds = _published_seconds(event.server_timestamp)
