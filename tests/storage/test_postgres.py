@@ -356,8 +356,9 @@ class TestCost:
         reads = ReadStatements(engine.database, limits_joins=False)
         indexes = dict.fromkeys((sql for sql in statements if sql not in ("BEGIN", "COMMIT")), "")
         indexes[reads.page] = "using events_pending on events"
+        indexes[reads.page_from_end] = "Scan Backward using events_pending on events"
         indexes[reads.mentor_page] = indexes[reads.snapshot] = "using events_pending_of_mentor on events"
-        assert len(indexes) == 15
+        assert len(indexes) == 16
         for sql, index in indexes.items():
             plan = generic_plan(engine, sql)
             assert index in plan

@@ -1,12 +1,14 @@
 """Pages and snapshots."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from mentorsync.domain.errors import MentorNotFoundError
 from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.storage import reader
 from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
+from mentorsync.storage.rows import Row
 
 from tests.storage.opened import MENTOR_ID, START, OpenedStorage
 
@@ -96,6 +98,44 @@ async def test_pages_far_in_are_read_off_the_loop(storage: OpenedStorage, monkey
     monkeypatch.setattr(reader, "DEEP_OFFSET", 3)
     assert await storage.reader.page(2, 3, None) == shallow == await storage.reader.page(2, 3, MENTOR_ID)
     assert [event.sync_event_id for event in shallow.events] == [event.sync_event_id for event in events[3:]]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 10, 11, 100])
+@pytest.mark.parametrize("known_total", [0, 10, 1_000])
+async def test_a_page_is_the_same_from_either_end(
+    storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch, limit: int, known_total: int
+) -> None:
+    """Pages far in are read from the nearer end, whatever the reader believes the total to be."""
+    monkeypatch.setattr(reader, "DEEP_OFFSET", 0)
+    events = await storage.submit_many(12)
+    await storage.update(events[4], acknowledged=True)
+    await storage.delete(events[11])
+    pending = [event.sync_event_id for event in events[:4] + events[5:11]]
+    for page in range(1, 14):
+        storage.reader._latest_total = known_total  # noqa: SLF001 - what it read last
+        result = await storage.reader.page(page, limit, None)
+        assert [event.sync_event_id for event in result.events] == pending[(page - 1) * limit : page * limit]
+        assert result.total == 10
+
+
+async def test_the_last_page_of_many_is_read_from_the_end(
+    storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cost does not grow with what lies before it."""
+    monkeypatch.setattr(reader, "DEEP_OFFSET", 4)
+    await storage.submit_many(10)
+    read: list[str] = []
+    query = storage.reader._query  # noqa: SLF001 - the only place that sees a statement
+
+    def noting(sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        read.append(sql)
+        return query(sql, parameters)
+
+    monkeypatch.setattr(storage.reader, "_query", noting)
+    statements = storage.reader._statements  # noqa: SLF001
+    for page in (1, 5, 3):
+        await storage.reader.page(page, 2, None)
+    assert read == [statements.page, statements.page_from_end, statements.page]
 
 
 async def test_a_snapshot_is_of_one_moment(storage: OpenedStorage) -> None:

@@ -43,6 +43,7 @@ class Snapshot(NamedTuple):
 
 class Statements(Protocol):
     page: str
+    page_from_end: str
     mentor_page: str
     snapshot: str
     probe: str
@@ -66,18 +67,25 @@ class Reader:
         self._statements = statements
         self._executor = executor
         self._deep_executor = deep_executor
+        self._latest_total = 0  # only says which end of the log a page is nearer to
 
     async def page(self, page: int, limit: int, mentor_id: str | None) -> Page:
         """One page, counted from 1, of all pending events or one mentor's, oldest first."""
-        offset = (page - 1) * limit
+        offset, end = (page - 1) * limit, page * limit
+        is_deep = offset >= DEEP_OFFSET
         sql = self._statements.page
         parameters: tuple[Any, ...] = (offset, limit, offset)
         if mentor_id is not None:
             sql = self._statements.mentor_page
             parameters = (mentor_id, offset, mentor_id, limit, offset, mentor_id)
-        executor = self._deep_executor if offset >= DEEP_OFFSET else self._executor
-        rows = await self._run(executor, sql, parameters)
-        return Page(_published(rows, 1), rows[0][0] if rows else 0)
+        elif is_deep and self._latest_total - end < offset:
+            sql = self._statements.page_from_end
+            parameters = (end, limit, offset, offset, end, end)
+        rows = await self._run(self._deep_executor if is_deep else self._executor, sql, parameters)
+        total = rows[0][0] if rows else 0
+        if mentor_id is None:
+            self._latest_total = total
+        return Page(_published(rows, 1), total)
 
     async def snapshot(self, mentor_id: str) -> Snapshot:
         """Raises MentorNotFoundError for a mentor without an event."""

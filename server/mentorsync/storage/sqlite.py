@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,7 +33,6 @@ from mentorsync.storage.writer import Batch
 BUSY_SECONDS = 5  # how long a write waits for a purge to end its small batch
 LOCKED_PAUSE_SECONDS = 0.01  # before a new file that others are opening, too, is opened again
 EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
-LEAST_PRIORITY = 19  # of a nice value
 FAILURES = (sqlite3.Error, PeeweeException)  # the second is how Peewee tells that it could not connect
 PRAGMAS = {
     "journal_mode": "wal",
@@ -55,8 +54,9 @@ def member_of(field: Any) -> Any:
 
 
 def _give_way() -> None:
-    """Lets this thread run only where no other wants to: to Linux a priority is a thread's own."""
-    os.setpriority(os.PRIO_PROCESS, 0, LEAST_PRIORITY)
+    """Lets this thread run only while no other wants to: to Linux, each thread has a scheduler of its own."""
+    with suppress(OSError):  # a container may refuse it; pages far in are then felt by others
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 class SqliteEngine:

@@ -6,7 +6,7 @@ Building SQL costs many times what running it does (a page of 20: 830 against 56
 from collections.abc import Callable
 from typing import Any
 
-from peewee import JOIN, SQL, Case, Database
+from peewee import JOIN, OP, SQL, Case, Database, Expression
 
 from mentorsync.storage.models import PENDING, THE_ROW, EventModel, LogModel, MentorModel
 
@@ -71,9 +71,18 @@ class ReadStatements:
         this_mentor = MentorModel.mentor_id == parameter
         of_this_mentor = EventModel.mentor_id == parameter
 
-        page = page_below(LogModel.select(LogModel.pending_total).where(THE_ROW))
+        total = LogModel.select(LogModel.pending_total).where(THE_ROW)
+        page = page_below(total)
         # Parameters: offset, limit, offset.
         self.page = compiled(joined(LogModel, (LogModel.pending_total,), page).where(THE_ROW), database)
+
+        # The same page, counted from the end. (A number below 0 means all to SQLite, and PostgreSQL refuses it.)
+        rest = Expression(total, OP.SUB, parameter)
+        most = Case(None, [(parameter <= total, parameter), (parameter < total, rest)], SQL("0"))
+        skipped = Case(None, [(parameter < total, rest)], SQL("0"))
+        page = pending(most).order_by(EventModel.sequence.desc()).offset(skipped).alias("page")
+        # Parameters, with end = offset + limit: end, limit, offset, offset, end, end.
+        self.page_from_end = compiled(joined(LogModel, (LogModel.pending_total,), page).where(THE_ROW), database)
 
         page = page_below(MentorModel.select(MentorModel.pending_total).where(this_mentor), of_this_mentor)
         query = joined(MentorModel, (MentorModel.pending_total,), page).where(this_mentor)
