@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from tests.benchmarks.cells import CELLS, Cell
 from tests.benchmarks.markdown import table, with_quartiles
 from tests.benchmarks.measurement import Measurement, by_round, chosen
+from tests.benchmarks.parts import submit_parts
 from tests.benchmarks.results import Comparison, Growth, Results, Soak
 from tests.benchmarks.statistics import Summary, ratios
 from tests.benchmarks.targets import Target, all_targets
@@ -19,6 +20,7 @@ def full_report(results: Results) -> str:
     comparison = results.comparison
     sections = [
         ("Targets", targets_table(all_targets(results))),
+        ("Where the time of one REST submit goes", submit_parts(comparison)),
         *(
             (transport, load_table(comparison, transport))
             for transport in dict.fromkeys(cell.transport for cell in CELLS)

@@ -154,7 +154,7 @@ def _new_postgres_database(surroundings: Surroundings, name: str) -> str:
     return surroundings.postgres.url(name)
 
 
-ECHOED_OVER_REST = (cells.REST_SNAPSHOT_64, cells.REST_SUBMIT_64)
+ECHOED_OVER_REST = (cells.REST_SNAPSHOT_64, cells.REST_SUBMIT_1, cells.REST_SUBMIT_64)
 EMBEDDED = Variant("embedded", cells.REST_CELLS, up())
 EMBEDDED_AGAIN = Variant("embedded, again", cells.REST_CELLS, up())
 SEPARATE = Variant("separate", cells.REST_CELLS, up("--separate"))

@@ -46,6 +46,7 @@ def test_runs_come_back_from_their_files(tmp_path: Path, replicas: Comparison) -
 def test_a_report_has_a_section_for_each_run(replicas: Comparison) -> None:
     """Also where nobody has run some of them."""
     comparison = load_results(PUBLISHED).comparison
+    assert "## Where the time of one REST submit goes" in full_report(Results(comparison)).splitlines()
     without = full_report(Results(comparison))
     assert not {"## Growth", "## Soak", "## Replicas on PostgreSQL"} & {*without.splitlines()}
     assert "## Replicas on PostgreSQL" in full_report(Results(comparison, replicas=replicas)).splitlines()
