@@ -5,10 +5,11 @@ import sqlite3
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from peewee import SqliteDatabase
+from peewee import PeeweeException, SqliteDatabase
 
 # Between two checkpoints: the log then holds 20 to 40 MB, with the pages that many writes touched in it once for each.
 OPERATIONS = 1_000
+FAILURES = (sqlite3.Error, PeeweeException)  # the second is how Peewee tells that it could not connect
 PASSES = 2  # the first leaves what was written during it, the second only what was written during the second
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Checkpoints:
                 self._copying = self._executor.submit(self._copy)
         elif self._copying.done():
             self._operations, self._copying = 0, None
-            with suppress(sqlite3.Error):  # the commit is done, whatever becomes of the log
+            with suppress(*FAILURES):  # the commit is done, whatever becomes of the log
                 self._checkpoint()
 
     def close(self) -> None:
@@ -46,7 +47,7 @@ class Checkpoints:
         try:
             for _ in range(PASSES):
                 self._checkpoint()
-        except sqlite3.Error as error:
+        except FAILURES as error:
             logger.warning("the write-ahead log cannot be emptied: %s", error)
 
     def _checkpoint(self) -> None:

@@ -15,7 +15,7 @@ from peewee import EXCLUDED, SQL, PeeweeException, SqliteDatabase
 from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import LogHead
-from mentorsync.storage.checkpoints import Checkpoints
+from mentorsync.storage.checkpoints import FAILURES, Checkpoints
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.models import EventModel, LogModel, MentorModel
 from mentorsync.storage.reader import Reader
@@ -33,7 +33,6 @@ from mentorsync.storage.writer import Batch
 BUSY_SECONDS = 5  # how long a write waits for a purge to end its small batch
 LOCKED_PAUSE_SECONDS = 0.01  # before a new file that others are opening, too, is opened again
 EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
-FAILURES = (sqlite3.Error, PeeweeException)  # the second is how Peewee tells that it could not connect
 PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": "full",
