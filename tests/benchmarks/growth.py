@@ -20,6 +20,8 @@ from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import growth_table
 from tests.benchmarks.results import Growth, GrowthRow, result_path, save
 
+READ_BYTES = 2**20
+
 
 class Plan(NamedTuple):
     """Sizes in events; deep: the size at which the deepest pages are read."""
@@ -51,9 +53,11 @@ def measure(plan: Plan, directory: Path, stack: ExitStack) -> Growth:
     progress = Progress(plan.rounds * 2 * (len(plan.sqlite) + len(plan.postgres)))
     urls = dict(filled(plan, directory, stack, progress))
     durations: Durations = defaultdict(list)
+    warm_up(directory, progress)
     with ExitStack() as opened:
         storages = [opened.enter_context(GrownStorage(*size, url)) for size, url in urls.items()]
         take_turns(storages, "storage", plan.rounds, durations, progress)
+    warm_up(directory, progress)
     with ExitStack() as opened:
         services = [opened.enter_context(GrownService(*size, url)) for size, url in urls.items()]
         take_turns(services, "REST", plan.rounds, durations, progress)
@@ -63,6 +67,16 @@ def measure(plan: Plan, directory: Path, stack: ExitStack) -> Growth:
         ready = {f"{service.engine} {service.events:,}": service.ready_seconds for service in services}
     rows = [GrowthRow(*key, values) for key, values in sorted(durations.items(), key=lambda item: item[0])]
     return Growth(describe(directory), rows, beside, ready)
+
+
+def warm_up(directory: Path, progress: Progress) -> None:
+    """Reads every database once: how much of a new file the system still has in memory is no matter of the service."""
+    progress.say("reading the databases into memory")
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                while file.read(READ_BYTES):
+                    pass
 
 
 class Grown(Protocol):
