@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from tests.rest.answers import assert_error
+
 BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 EVENTS = f"{BASE}/events"
 EVENT = f"{EVENTS}/evt_00000000"
@@ -119,7 +121,7 @@ CASES = [
 def test_a_refused_request_says_why(client: httpx.Client, case: Case) -> None:
     """Status, code, reason and bad fields are those of the table."""
     response = client.request(case.method, case.path, content=case.body)
-    body = assert_error_shape(response, case.status, case.code)
+    body = assert_error(response, case.status, case.code)
     if case.reason is None:
         assert body["details"] == []
         return
@@ -151,7 +153,7 @@ def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client, path: str, 
         assert response.headers["x-request-id"]
         assert response.content == b""
     else:
-        assert_error_shape(response, 405, UNIMPLEMENTED)
+        assert_error(response, 405, UNIMPLEMENTED)
 
 
 def test_a_body_at_the_limit_is_taken(client: httpx.Client) -> None:
@@ -163,7 +165,7 @@ def test_a_body_at_the_limit_is_taken(client: httpx.Client) -> None:
 def test_a_body_of_unknown_length_is_limited_too(client: httpx.Client) -> None:
     """A chunked body is cut off at the limit."""
     response = client.post(EVENTS, content=(b" " * 1024 for _ in range(17)))
-    assert_error_shape(response, 413, RESOURCE_EXHAUSTED)
+    assert_error(response, 413, RESOURCE_EXHAUSTED)
 
 
 def test_a_key_used_for_another_payload_is_refused(client: httpx.Client) -> None:
@@ -172,7 +174,7 @@ def test_a_key_used_for_another_payload_is_refused(client: httpx.Client) -> None
     first = client.post(EVENTS, content='{"event_type": "PauseMentorEvent", "mentor_id": "mntr_key"}', headers=key)
     other = client.post(EVENTS, content='{"event_type": "ResumeMentorEvent", "mentor_id": "mntr_key"}', headers=key)
     again = client.post(EVENTS, content='{"event_type": "PauseMentorEvent", "mentor_id": "mntr_key"}', headers=key)
-    body = assert_error_shape(other, 400, INVALID_ARGUMENT)
+    body = assert_error(other, 400, INVALID_ARGUMENT)
     assert error_info(body)["reason"] == "IDEMPOTENCY_KEY_REUSED"
     assert again.content == first.content
     assert client.get(f"{BASE}?mentor_id=mntr_key").json()["pagination"]["total"] == 1
@@ -184,7 +186,7 @@ def test_a_key_used_for_another_payload_is_refused(client: httpx.Client) -> None
 def test_a_malformed_key_is_refused(client: httpx.Client, key: str) -> None:
     """A key is 1 to 64 visible ASCII characters."""
     response = client.post(EVENTS, content=f"{PAUSE}}}", headers={b"idempotency-key": key.encode()})
-    assert error_info(assert_error_shape(response, 400, INVALID_ARGUMENT))["reason"] == "INVALID_FIELD"
+    assert error_info(assert_error(response, 400, INVALID_ARGUMENT))["reason"] == "INVALID_FIELD"
 
 
 def test_an_update_without_a_change_is_refused(client: httpx.Client) -> None:
@@ -192,7 +194,7 @@ def test_an_update_without_a_change_is_refused(client: httpx.Client) -> None:
     event = client.post(EVENTS, json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_update"}).json()
     path = f"{EVENTS}/{event['sync_event_id']}"
     for body in ("{}", None, '{"acknowledged": null}'):
-        refused = assert_error_shape(client.put(path, content=body), 400, INVALID_ARGUMENT)
+        refused = assert_error(client.put(path, content=body), 400, INVALID_ARGUMENT)
         assert error_info(refused)["reason"] == "INVALID_FIELD"
 
 
@@ -201,20 +203,8 @@ def test_a_deleted_event_is_not_found_by_an_update(client: httpx.Client) -> None
     event = client.post(EVENTS, json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_deleted"}).json()
     path = f"{EVENTS}/{event['sync_event_id']}"
     assert client.delete(path).content == client.delete(path).content
-    refused = assert_error_shape(client.put(path, json={"reason": "back"}), 404, NOT_FOUND)
+    refused = assert_error(client.put(path, json={"reason": "back"}), 404, NOT_FOUND)
     assert error_info(refused)["reason"] == "EVENT_NOT_FOUND"
-
-
-def assert_error_shape(response: httpx.Response, status: int, code: int) -> Mapping[str, Any]:
-    """Checks what every error has in common, and returns its body."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    assert response.headers["x-request-id"]
-    body: Mapping[str, Any] = response.json()
-    assert body.keys() == {"code", "message", "details"}
-    assert body["code"] == code
-    assert body["message"]
-    return body
 
 
 def error_info(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,6 +19,9 @@ PUBLISHED_FIELDS = (
     EventModel.acknowledged,
 )
 SNAPSHOT_EVENTS = 100  # the contract's bound on a snapshot's pending_events
+SNAPSHOT_LIMIT = SQL(str(SNAPSHOT_EVENTS))
+SNAPSHOT_HEAD = (MentorModel.status, MentorModel.last_updated)
+OF_THE_MENTOR = EventModel.mentor_id == MentorModel.mentor_id
 HEAD_FIELDS = (LogModel.last_revision, LogModel.last_server_timestamp, LogModel.pending_total)
 MUTABLE_EVENT_FIELDS = (
     EventModel.revision,
@@ -52,55 +55,67 @@ class ReadStatements:
 
     def __init__(self, database: Database, *, limits_joins: bool) -> None:
         parameter = SQL(database.param)
-
-        def pending(limit: Any, *conditions: Any) -> Any:
-            query = EventModel.select(EventModel.sequence, *PUBLISHED_FIELDS).where(PENDING, *conditions)
-            return query.order_by(EventModel.sequence).limit(limit)
-
-        def page_below(total: Any, *conditions: Any) -> Any:
-            # A page past the end has the limit 0 and reads not a single event. (As a condition, SQLite would check it
-            # on every event.)
-            limit = Case(None, [(parameter < total, parameter)], SQL("0"))
-            return pending(limit, *conditions).offset(parameter).alias("page")
-
-        def joined(model: Any, head: tuple[Any, ...], events: Any, kind: str = JOIN.LEFT_OUTER) -> Any:
-            columns = [getattr(events.c, field.column_name) for field in PUBLISHED_FIELDS]
-            query = model.select(*head, *columns).join(events, kind, on=SQL("TRUE"))
-            return query.order_by(events.c.sequence)
-
         this_mentor = MentorModel.mentor_id == parameter
-        of_this_mentor = EventModel.mentor_id == parameter
 
         total = LogModel.select(LogModel.pending_total).where(THE_ROW)
-        page = page_below(total)
+        query = _joined(LogModel, (LogModel.pending_total,), _page(parameter, total)).where(THE_ROW)
         # Parameters: offset, limit, offset.
-        self.page = compiled(joined(LogModel, (LogModel.pending_total,), page).where(THE_ROW), database)
+        self.page = compiled(query, database)
 
-        # The same page, counted from the end. (A number below 0 means all to SQLite, and PostgreSQL refuses it.)
-        rest = Expression(total, OP.SUB, parameter)
-        most = Case(None, [(parameter <= total, parameter), (parameter < total, rest)], SQL("0"))
-        skipped = Case(None, [(parameter < total, rest)], SQL("0"))
-        page = pending(most).order_by(EventModel.sequence.desc()).offset(skipped).alias("page")
+        query = _joined(LogModel, (LogModel.pending_total,), _page_from_end(parameter, total)).where(THE_ROW)
         # Parameters, with end = offset + limit: end, limit, offset, offset, end, end.
-        self.page_from_end = compiled(joined(LogModel, (LogModel.pending_total,), page).where(THE_ROW), database)
+        self.page_from_end = compiled(query, database)
 
-        page = page_below(MentorModel.select(MentorModel.pending_total).where(this_mentor), of_this_mentor)
-        query = joined(MentorModel, (MentorModel.pending_total,), page).where(this_mentor)
+        its_total = MentorModel.select(MentorModel.pending_total).where(this_mentor)
+        page = _page(parameter, its_total, EventModel.mentor_id == parameter)
         # Parameters: mentor_id, offset, mentor_id, limit, offset, mentor_id.
-        self.mentor_page = compiled(query, database)
+        self.mentor_page = compiled(
+            _joined(MentorModel, (MentorModel.pending_total,), page).where(this_mentor), database
+        )
 
-        head = (MentorModel.status, MentorModel.last_updated)
-        its_own = EventModel.mentor_id == MentorModel.mentor_id
-        limit = SQL(str(SNAPSHOT_EVENTS))
-        if limits_joins:
-            query = MentorModel.select(*head, *PUBLISHED_FIELDS).join(EventModel, JOIN.LEFT_OUTER, on=its_own & PENDING)
-            query = query.order_by(EventModel.sequence).limit(limit)
-        else:
-            query = joined(MentorModel, head, pending(limit, its_own).alias("pending"), JOIN.LEFT_LATERAL)
+        query = _joined_snapshot() if limits_joins else _nested_snapshot()
         # Parameter: mentor_id.
         self.snapshot = compiled(query.where(this_mentor), database)
 
         self.probe = compiled(LogModel.select(LogModel.last_revision).where(THE_ROW), database)
+
+
+def _pending(limit: Any, *conditions: Any) -> Any:
+    query = EventModel.select(EventModel.sequence, *PUBLISHED_FIELDS).where(PENDING, *conditions)
+    return query.order_by(EventModel.sequence).limit(limit)
+
+
+def _page(parameter: SQL, total: Any, *conditions: Any) -> Any:
+    # A page past the end has the limit 0 and reads not a single event. (As a condition, SQLite would check it on every
+    # event.)
+    limit = Case(None, [(parameter < total, parameter)], SQL("0"))
+    return _pending(limit, *conditions).offset(parameter).alias("page")
+
+
+def _page_from_end(parameter: SQL, total: Any) -> Any:
+    # A number below 0 means all to SQLite, and PostgreSQL refuses it.
+    rest = Expression(total, OP.SUB, parameter)
+    limit = Case(None, [(parameter <= total, parameter), (parameter < total, rest)], SQL("0"))
+    skipped = Case(None, [(parameter < total, rest)], SQL("0"))
+    return _pending(limit).order_by(EventModel.sequence.desc()).offset(skipped).alias("page")
+
+
+def _joined(model: Any, head: tuple[Any, ...], events: Any, kind: str = JOIN.LEFT_OUTER) -> Any:
+    """The one row of a model beside each of the events, or beside NULLs where there is none."""
+    columns = [getattr(events.c, field.column_name) for field in PUBLISHED_FIELDS]
+    query = model.select(*head, *columns).join(events, kind, on=SQL("TRUE"))
+    return query.order_by(events.c.sequence)
+
+
+def _joined_snapshot() -> Any:
+    query = MentorModel.select(*SNAPSHOT_HEAD, *PUBLISHED_FIELDS)
+    query = query.join(EventModel, JOIN.LEFT_OUTER, on=OF_THE_MENTOR & PENDING)
+    return query.order_by(EventModel.sequence).limit(SNAPSHOT_LIMIT)
+
+
+def _nested_snapshot() -> Any:
+    events = _pending(SNAPSHOT_LIMIT, OF_THE_MENTOR).alias("pending")
+    return _joined(MentorModel, SNAPSHOT_HEAD, events, JOIN.LEFT_LATERAL)
 
 
 class LoadStatements:
@@ -112,6 +127,5 @@ class LoadStatements:
         self.events_by_request_key = compiled(EventModel.select().where(member_of(EventModel.request_key)), database)
         self.events_by_id = compiled(EventModel.select().where(member_of(EventModel.sync_event_id)), database)
         self.mentors_by_id = compiled(MentorModel.select().where(member_of(MentorModel.mentor_id)), database)
-        same_mentor = EventModel.mentor_id == MentorModel.mentor_id
-        query = MentorModel.select().join(EventModel, on=same_mentor).where(member_of(EventModel.sync_event_id))
+        query = MentorModel.select().join(EventModel, on=OF_THE_MENTOR).where(member_of(EventModel.sync_event_id))
         self.mentors_by_event_id = compiled(query, database)
