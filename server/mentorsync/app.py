@@ -140,6 +140,8 @@ async def _watch_health(reader: Reader, health_servicer: Health) -> None:
         try:
             await reader.probe()
             status = int(health_pb2.HealthCheckResponse.SERVING)
+            if serving == health_pb2.HealthCheckResponse.NOT_SERVING:
+                logger.warning("serving again: reads work")
         except StorageError as error:
             status = int(health_pb2.HealthCheckResponse.NOT_SERVING)
             if serving != status:

@@ -74,13 +74,14 @@ class LineWriter:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, event, and the request id and traceback where there are any."""
+    """One JSON object a line: time, level, logger, pid, event, and the request id and traceback where there are any."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {
             "time": timestamp(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "pid": record.process,
             "event": record.getMessage(),
         }
         if hasattr(record, "request_id"):

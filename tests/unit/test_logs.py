@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from threading import Event, Thread
@@ -79,7 +80,7 @@ def test_a_stream_that_is_stuck_blocks_nobody_and_costs_bounded_memory(monkeypat
 
 
 def test_a_record_is_one_line_of_json() -> None:
-    """Message, level, logger, request id and traceback are fields; line feeds do not break the line."""
+    """Message, level, logger, process, request id and traceback are fields; line feeds do not break the line."""
     try:
         int("of\nno value")
     except ValueError:
@@ -90,6 +91,7 @@ def test_a_record_is_one_line_of_json() -> None:
     assert "\n" not in line
     assert fields.pop("time").endswith("Z")
     assert "ValueError: invalid literal" in fields.pop("traceback")
+    assert fields.pop("pid") == os.getpid()
     assert fields == {"level": "error", "logger": "a.logger", "event": "x\ny", "request_id": "request-1"}
 
 
