@@ -42,8 +42,7 @@ def serve(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
 
     runtime.prepare()
-    if settings.database_url.startswith("sqlite:"):
-        runtime.leave_out_psycopg()
+    runtime.leave_out_psycopg_on_sqlite(settings.database_url)
     import uvloop
 
     from mentorsync import app, logs

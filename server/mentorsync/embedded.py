@@ -46,8 +46,7 @@ class Application:
     async def _start(self, stack: AsyncExitStack) -> None:
         settings = resolve(Namespace(), SETTINGS)
         runtime.prepare()
-        if settings.database_url.startswith("sqlite:"):
-            runtime.leave_out_psycopg()
+        runtime.leave_out_psycopg_on_sqlite(settings.database_url)
         from mentorsync.app import running  # noqa: PLC0415 - imports grpc and Peewee
 
         # The supervisor joins standard output to its own standard error, and would have to copy the other.

@@ -9,11 +9,10 @@ from contextlib import suppress
 SWITCH_INTERVAL = 0.0005
 
 
-def leave_out_psycopg() -> None:
-    """To be called before Peewee is imported by who needs no PostgreSQL: Peewee would load it, 16 MB, wherever it is
-    installed.
-    """
-    sys.modules["psycopg"] = None  # type: ignore[assignment]  # Python's own sign of a module that is not to be had
+def leave_out_psycopg_on_sqlite(database_url: str) -> None:
+    """To be called before Peewee is imported: it would load psycopg, 16 MB, wherever that is installed."""
+    if database_url.startswith("sqlite:"):
+        sys.modules["psycopg"] = None  # type: ignore[assignment]  # Python's own sign of a module that is not to be had
 
 
 def prepare() -> None:
