@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.request import urlopen
 
 from mentorsync.storage.migrator import migrate
-from mentorsync.storage.sqlite import SqliteEngine
+from mentorsync.storage.sqlite.engine import SqliteEngine
 
 WAIT_SECONDS = 20
 POLL_SECONDS = 0.01  # how often another process is looked at

@@ -13,10 +13,10 @@ from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.records import SyncEvent
 from mentorsync.storage import writer
 from mentorsync.storage.models import LogModel
-from mentorsync.storage.postgres import PostgresEngine
-from mentorsync.storage.postgres_store import PostgresStore
+from mentorsync.storage.postgres.engine import PostgresEngine
+from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.storage.statements import HEAD_FIELDS, compiled
-from mentorsync.storage.writer import Batch
+from mentorsync.storage.store import Commit
 
 NOTES_TABLE = "CREATE TABLE notes (revision BIGINT NOT NULL, event JSON NOT NULL)"
 HESITATION_SECONDS = 0.01
@@ -28,7 +28,7 @@ class NotingStore(PostgresStore):
         self._last_revision: int = head[0]
         return super()._ledger(head, loads, clock)
 
-    def _commit(self, connection: Any, ledger: Ledger, batch: Batch) -> None:
+    def _commit(self, connection: Any, ledger: Ledger, batch: Commit) -> None:
         changes = {event.revision: event for event in batch.outcomes if isinstance(event, SyncEvent)}
         for revision, event in changes.items():
             if revision > self._last_revision:

@@ -8,8 +8,8 @@ from threading import Lock
 import pytest
 from mentorsync.storage.engine import Engine
 from mentorsync.storage.migrator import migrate
-from mentorsync.storage.postgres import PostgresEngine
-from mentorsync.storage.sqlite import SqliteEngine
+from mentorsync.storage.postgres.engine import PostgresEngine
+from mentorsync.storage.sqlite.engine import SqliteEngine
 
 from tests.databases import Databases
 from tests.storage.opened import Clock, EventIds, OpenedStorage, OpenEngine

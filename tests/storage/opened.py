@@ -10,7 +10,8 @@ from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOpera
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage.engine import Engine
-from mentorsync.storage.writer import Batch, Store, Writer
+from mentorsync.storage.store import Commit, Store
+from mentorsync.storage.writer import Writer
 
 START = 1_774_516_500_000_000  # 2026-03-26T09:15:00Z, in microseconds
 MENTOR_ID = "mntr_01HX4V2K8P"
@@ -73,12 +74,20 @@ class GatedStore:
     def __init__(self, store: Store, gate: Gate) -> None:
         self._store = store
         self._gate = gate
+        self.on_commit = store.on_commit
         self.tidy = store.tidy
         self.close = store.close
 
-    def transact(self, operations: Sequence[Operation]) -> Batch:
+    def transact(self, operations: Sequence[Operation]) -> Commit:
         self._gate.pass_through()
         return self._store.transact(operations)
+
+
+def commit(store: Store, operations: Sequence[Operation]) -> Commit:
+    """Commits a batch and does the work that follows a commit, as the writer does."""
+    result = store.transact(operations)
+    store.on_commit(result)
+    return result
 
 
 class OpenedStorage:
@@ -90,8 +99,11 @@ class OpenedStorage:
         self.event_ids = event_ids
         self.gate = Gate()
         self.batches: list[int] = []
-        self.writer = Writer(lambda: GatedStore(engine.open_store(), self.gate), self.batches.append)
+        self.writer = Writer(lambda: GatedStore(engine.open_store(), self.gate), self._on_commit)
         self.reader = engine.open_reader()
+
+    def _on_commit(self, commit: Commit) -> None:
+        self.batches.append(len(commit.outcomes))
 
     async def close(self) -> None:
         self.gate.open()

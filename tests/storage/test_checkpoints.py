@@ -9,10 +9,11 @@ import peewee
 import pytest
 from mentorsync.domain.operations import SubmitOperation
 from mentorsync.domain.status import EventType
-from mentorsync.storage import checkpoints
-from mentorsync.storage.sqlite import SqliteEngine, SqliteStore
+from mentorsync.storage.sqlite import checkpoints
+from mentorsync.storage.sqlite.engine import SqliteEngine
+from mentorsync.storage.sqlite.store import SqliteStore
 
-from tests.storage.opened import MENTOR_ID
+from tests.storage.opened import MENTOR_ID, commit
 
 MOST_WRITES = 4_000  # far fewer pages than SQLite's own checkpoint would wait for
 RESTARTS_OFFSET, RESTARTS_BYTES = (
@@ -30,7 +31,7 @@ def write(sqlite_engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 
 def submit(store: SqliteStore) -> object:
-    return store.transact([SubmitOperation(MENTOR_ID, EventType.PAUSE, "", None, None)]).outcomes[0]
+    return commit(store, [SubmitOperation(MENTOR_ID, EventType.PAUSE, "", None, None)]).outcomes[0]
 
 
 def restarts(path: Path) -> int:

@@ -11,11 +11,12 @@ import pytest
 from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
-from mentorsync.storage import postgres_connection, postgres_store
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.migrator import check_current, migrate
-from mentorsync.storage.postgres import PostgresEngine
-from mentorsync.storage.postgres_store import PostgresStore
+from mentorsync.storage.postgres import connections
+from mentorsync.storage.postgres import store as store_module
+from mentorsync.storage.postgres.engine import PostgresEngine
+from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.storage.statements import ReadStatements
 
 from tests.databases import Databases, execute
@@ -150,7 +151,7 @@ class TestBackOff:
     @pytest.fixture
     def time(self, monkeypatch: pytest.MonkeyPatch) -> FakeTime:
         fake = FakeTime()
-        monkeypatch.setattr(postgres_store, "time", fake)
+        monkeypatch.setattr(store_module, "time", fake)
         return fake
 
     @pytest.fixture
@@ -165,11 +166,11 @@ class TestBackOff:
         with pytest.raises(StorageUnavailableError):
             store.transact([submit("in vain")])
         *pauses, last = time.pauses
-        longest = [postgres_store.FIRST_PAUSE_SECONDS * 2**number for number in range(len(pauses))]
+        longest = [store_module.FIRST_PAUSE_SECONDS * 2**number for number in range(len(pauses))]
         assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
         assert len({pause / most for pause, most in zip(pauses, longest, strict=True)}) == len(pauses) > 3
         assert last <= longest[-1] * 2
-        assert sum(time.pauses) == pytest.approx(postgres_store.RETRY_SECONDS)
+        assert sum(time.pauses) == pytest.approx(store_module.RETRY_SECONDS)
 
     def test_who_comes_while_it_is_away_is_told_at_once(self, store: PostgresStore, time: FakeTime) -> None:
         """Only the first batch waits for its return."""
@@ -227,8 +228,8 @@ class TestCutAtCommit:
         self, url: str, proxy: CommitProxy, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Also where the silence lasted for longer than a batch is tried again."""
-        monkeypatch.setattr(postgres_connection, "SILENCE_SECONDS", 0.3)
-        monkeypatch.setattr(postgres_store, "RETRY_SECONDS", 0.1)
+        monkeypatch.setattr(connections, "SILENCE_SECONDS", 0.3)
+        monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.1)
         before = execute(url, "SELECT count(*) FROM events")[0][0]
         proxy.swallow_answer()
         event = only_event(store, SubmitOperation(MENTOR_ID, PAUSE, "once", None, None))

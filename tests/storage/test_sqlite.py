@@ -14,16 +14,18 @@ import pytest
 from mentorsync.domain.operations import DeleteOperation, SubmitOperation, UpdateOperation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
-from mentorsync.storage import sqlite as sqlite_module
 from mentorsync.storage import writer as writer_module
 from mentorsync.storage.engine import open_engine
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.migrator import migrate
-from mentorsync.storage.sqlite import SqliteEngine, member_of
+from mentorsync.storage.sqlite import engine as engine_module
+from mentorsync.storage.sqlite import store as store_module
+from mentorsync.storage.sqlite.engine import SqliteEngine
+from mentorsync.storage.sqlite.store import member_of
 from mentorsync.storage.statements import LoadStatements, ReadStatements
 from mentorsync.storage.writer import Writer
 
-from tests.storage.opened import MENTOR_ID, Clock, EventIds, OpenedStorage
+from tests.storage.opened import MENTOR_ID, Clock, EventIds, OpenedStorage, commit
 
 PAUSE = EventType.PAUSE
 SECRET = "the-secret-of-this-reason"  # noqa: S105 - a text to look for in files
@@ -125,24 +127,24 @@ class TestErasure:
     ) -> None:
         """Neither the database file nor the write-ahead log holds its bytes."""
         store = sqlite_engine.open_store()
-        outcomes = store.transact(submits(200, SECRET)).outcomes
+        outcomes = commit(store, submits(200, SECRET)).outcomes
         assert SECRET.encode() in bytes_of(path)
-        store.transact([erase(event.sync_event_id) for event in outcomes if isinstance(event, SyncEvent)])
+        commit(store, [erase(event.sync_event_id) for event in outcomes if isinstance(event, SyncEvent)])
         store.tidy()
         assert SECRET.encode() not in bytes_of(path)
 
     def test_tidying_up_does_not_wait_for_a_reader(self, sqlite_engine: SqliteEngine, path: Path) -> None:
         """A backup may read for long: writes must not stand behind a checkpoint that waits for it."""
         store = sqlite_engine.open_store()
-        (event,) = store.transact([SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None)]).outcomes
+        (event,) = commit(store, [SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None)]).outcomes
         assert isinstance(event, SyncEvent)
         with closing(sqlite3.connect(path, isolation_level=None)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM events").fetchone()
-            store.transact([DeleteOperation(event.sync_event_id)])
+            commit(store, [DeleteOperation(event.sync_event_id)])
             started = time.monotonic()
             store.tidy()
-            assert time.monotonic() - started < sqlite_module.BUSY_SECONDS
+            assert time.monotonic() - started < store_module.BUSY_SECONDS
         store.tidy()
         assert SECRET.encode() not in bytes_of(path)
         store.close()
@@ -150,9 +152,9 @@ class TestErasure:
     def test_a_reason_that_stays_is_not_erased(self, sqlite_engine: SqliteEngine, path: Path) -> None:
         """Only the deleted event's text goes."""
         store = sqlite_engine.open_store()
-        gone, _stays = store.transact([*submits(1, SECRET), *submits(1, "harmless")]).outcomes
+        gone, _stays = commit(store, [*submits(1, SECRET), *submits(1, "harmless")]).outcomes
         assert isinstance(gone, SyncEvent)
-        store.transact([DeleteOperation(gone.sync_event_id)])
+        commit(store, [DeleteOperation(gone.sync_event_id)])
         store.tidy()
         assert SECRET.encode() not in bytes_of(path)
         assert b"harmless" in bytes_of(path)
@@ -164,12 +166,12 @@ class TestErasure:
         monkeypatch.setattr(writer_module, "IDLE_SECONDS", 0.05)
         tidied = threading.Event()
 
-        class WatchedStore(sqlite_module.SqliteStore):
+        class WatchedStore(store_module.SqliteStore):
             def tidy(self) -> None:
                 super().tidy()
                 tidied.set()
 
-        monkeypatch.setattr(sqlite_module, "SqliteStore", WatchedStore)
+        monkeypatch.setattr(engine_module, "SqliteStore", WatchedStore)
         writer = Writer(sqlite_engine.open_store, lambda _operations: None)
         event = await writer.write(SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None))
         await writer.write(DeleteOperation(event.sync_event_id))
@@ -184,7 +186,7 @@ class TestOneServer:
     @pytest.mark.usefixtures("sqlite_engine")
     def test_a_file_that_cannot_be_written_is_refused(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A server that could answer no write does not start."""
-        monkeypatch.setitem(sqlite_module.PRAGMAS, "query_only", 1)
+        monkeypatch.setitem(engine_module.PRAGMAS, "query_only", 1)
         engine = SqliteEngine(path)
         with pytest.raises(StorageSetupError, match="cannot be written"), engine.serving():
             pass
@@ -262,7 +264,7 @@ class TestFailure:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """Every operation of a batch gets StorageUnavailableError, nothing of it is stored, and one line is logged."""
-        monkeypatch.setattr(sqlite_module, "BUSY_SECONDS", 0.05)
+        monkeypatch.setattr(engine_module, "BUSY_SECONDS", 0.05)
         engine = SqliteEngine(path, clock, event_ids)
         migrate(engine)
         storage = OpenedStorage(engine, clock, event_ids)

@@ -9,7 +9,7 @@ import pytest
 from mentorsync.domain.operations import Operation
 from mentorsync.storage import writer
 from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
-from mentorsync.storage.writer import Batch
+from mentorsync.storage.store import Commit
 
 from tests.storage.opened import WAIT_SECONDS, OpenedStorage
 
@@ -106,13 +106,14 @@ async def test_a_failing_tidy_does_not_end_the_writer(storage: OpenedStorage, mo
         def __init__(self) -> None:
             store = storage.engine.open_store()
             self.transact = store.transact
+            self.on_commit = store.on_commit
             self.close = store.close
 
         def tidy(self) -> None:
             loop.call_soon_threadsafe(failed.set)
             raise OSError("no space left on device")
 
-    one_writer = writer.Writer(Untidy, lambda _operations: None)
+    one_writer = writer.Writer(Untidy, lambda _commit: None)
     await asyncio.wait_for(failed.wait(), WAIT_SECONDS)
     storage.writer, before = one_writer, storage.writer
     await before.close()
@@ -129,16 +130,17 @@ async def test_an_outage_is_logged_where_it_begins_and_ends(
 
         def __init__(self) -> None:
             self.store = storage.engine.open_store()
+            self.on_commit = self.store.on_commit
             self.tidy = self.store.tidy
             self.close = self.store.close
 
-        def transact(self, operations: Sequence[Operation]) -> Batch:
+        def transact(self, operations: Sequence[Operation]) -> Commit:
             if Away.is_away:
                 raise StorageUnavailableError("away")
             return self.store.transact(operations)
 
     await storage.writer.close()
-    storage.writer = writer.Writer(Away, lambda _operations: None)
+    storage.writer = writer.Writer(Away, lambda _commit: None)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             with pytest.raises(StorageUnavailableError):

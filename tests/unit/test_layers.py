@@ -50,8 +50,8 @@ def test_modules_import_only_what_their_layer_may(folder: Path) -> None:
 
 def test_only_the_postgres_engine_needs_psycopg() -> None:
     """Psycopg is an extra: nothing else may need it."""
-    users = {path.name for path in SERVER.rglob("*.py") for name in imports(path) if within(name, {"psycopg"})}
-    assert all(name.startswith("postgres") for name in users)
+    users = {path.parent for path in SERVER.rglob("*.py") for name in imports(path) if within(name, {"psycopg"})}
+    assert users == {SERVER / "storage" / "postgres"}
 
 
 def test_only_the_commands_know_the_gateway() -> None:

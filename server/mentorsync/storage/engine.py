@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 from mentorsync.storage.errors import StorageSetupError
 from mentorsync.storage.reader import Reader
-from mentorsync.storage.sqlite import SqliteEngine
-from mentorsync.storage.writer import Store
+from mentorsync.storage.sqlite.engine import SqliteEngine
+from mentorsync.storage.store import Store
 
 SQLITE_PREFIX = "sqlite:///"
 POSTGRES_PREFIXES = ("postgresql://", "postgres://")
@@ -63,7 +63,7 @@ def open_engine(url: str) -> Engine:
 
 def _postgres_engine(url: str) -> Engine:
     try:
-        from mentorsync.storage.postgres import PostgresEngine  # noqa: PLC0415 - psycopg is an extra
+        from mentorsync.storage.postgres.engine import PostgresEngine  # noqa: PLC0415 - psycopg is an extra
     except ImportError as error:
         raise StorageSetupError(
             "PostgreSQL needs psycopg: install mentor-status-sync with the extra `postgres`"

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from mentorsync.domain.errors import DomainError
 from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
+from mentorsync.storage.store import Commit, Store
 
 MAX_QUEUED_WRITES = 1_024  # bounds memory and waiting: a fuller queue could not be served within a phone's patience
 MAX_BATCH_OPERATIONS = 256  # bounds how long one transaction keeps the write lock
@@ -20,30 +20,6 @@ ANSWER_SECONDS = 8.0  # whatever holds the database up, a caller is told so befo
 CLOCK_AHEAD_SECONDS = 60  # a stored time further ahead of the clock than this is an operator's business
 
 logger = logging.getLogger(__name__)
-
-
-class Batch(NamedTuple):
-    """What became of a batch's operations, in their order, and by how many microseconds the newest stored time was
-    ahead of the clock before it (negative: behind, as it should be).
-    """
-
-    outcomes: Sequence[SyncEvent | DomainError]
-    clock_ahead: int
-
-
-class Store(Protocol):
-    """One engine's write transactions. All methods are called in the writer's thread."""
-
-    def transact(self, operations: Sequence[Operation]) -> Batch:
-        """Decides and stores operations in one durable transaction.
-
-        Raises StorageUnavailableError when the database fails; then a caller may repeat.
-        """
-
-    def tidy(self) -> None:
-        """Does what is better done while nobody writes."""
-
-    def close(self) -> None: ...
 
 
 class _Write(NamedTuple):
@@ -57,9 +33,9 @@ class Writer:
     An operation that is cancelled before its batch starts is dropped; from then on it happens, whoever still waits.
     """
 
-    def __init__(self, open_store: Callable[[], Store], on_batch: Callable[[int], None]) -> None:
+    def __init__(self, open_store: Callable[[], Store], on_commit: Callable[[Commit], None]) -> None:
         self._open_store = open_store
-        self._on_batch = on_batch
+        self._on_commit = on_commit
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._queued = 0
         self._stopping = False
@@ -132,24 +108,38 @@ class Writer:
 
     def _write_batch(self, store: Store, batch: list[_Write]) -> None:
         wanted = [write for write in batch if not write.outcome.done()]
-        outcomes = self._transact(store, [write.operation for write in wanted]) if wanted else []
-        self._on_batch(len(wanted))
+        commits: list[Commit] = []
+        outcomes = self._transact(store, [write.operation for write in wanted], commits) if wanted else []
         self._loop.call_soon_threadsafe(self._answer, len(batch), wanted, outcomes)
+        for commit in commits:
+            self._announce(store, commit)
 
-    def _transact(self, store: Store, operations: list[Operation]) -> Sequence[SyncEvent | Exception]:
+    def _transact(
+        self, store: Store, operations: list[Operation], commits: list[Commit]
+    ) -> Sequence[SyncEvent | Exception]:
+        """Runs one transaction, or one for each operation where a single operation fails, and adds to `commits`."""
         try:
-            batch = store.transact(operations)
+            commit = store.transact(operations)
         except StorageUnavailableError as error:
             self._tell_availability(error)
             return [StorageUnavailableError() for _ in operations]
-        except Exception as error:  # noqa: BLE001 - whatever it is, its caller gets it and the writer lives on
+        except Exception as error:  # noqa: BLE001 - any failure goes to the caller, and the writer goes on
             if len(operations) == 1:
                 return [error]
             # One operation must not take the others down with it.
-            return [outcome for operation in operations for outcome in self._transact(store, [operation])]
+            return [outcome for operation in operations for outcome in self._transact(store, [operation], commits)]
         self._tell_availability(None)
-        self._watch_clock(batch.clock_ahead / 1_000_000)
-        return batch.outcomes
+        commits.append(commit)
+        return commit.outcomes
+
+    def _announce(self, store: Store, commit: Commit) -> None:
+        """Does the work that follows a commit. The callers have their answers: a failure here is only logged."""
+        try:
+            self._watch_clock(commit.clock_ahead / 1_000_000)
+            store.on_commit(commit)
+            self._on_commit(commit)
+        except Exception:
+            logger.exception("work after a commit failed; the commit itself is complete")
 
     def _tell_availability(self, error: StorageUnavailableError | None) -> None:
         """Logs where an outage begins and ends; between, every batch fails, hundreds in a second."""

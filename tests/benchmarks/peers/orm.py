@@ -13,7 +13,7 @@ from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOpera
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import INITIAL_STATUS, Accepted, EventType, MentorStatus, decide, effective_time
 from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
-from mentorsync.storage.sqlite import system_clock
+from mentorsync.storage.sqlite.engine import system_clock
 from mentorsync.storage.statements import SNAPSHOT_EVENTS
 from peewee import IntegrityError, SqliteDatabase
 

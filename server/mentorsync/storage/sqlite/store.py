@@ -1,150 +1,34 @@
-"""SQLite: one process, one file, WAL with synchronous=FULL, so that an answered write survives a power cut."""
+"""SQLite's write transactions."""
 
-import fcntl
-import os
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from peewee import EXCLUDED, SQL, PeeweeException, SqliteDatabase
+from peewee import EXCLUDED, SQL, SqliteDatabase
 
-from mentorsync.domain.ledger import Ledger, draw_event_id
+from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import LogHead
-from mentorsync.storage.checkpoints import FAILURES, Checkpoints
-from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
+from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.models import EventModel, LogModel, MentorModel
-from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Concerns, Row, changes_of, event_from_row, mentor_from_row
+from mentorsync.storage.sqlite.checkpoints import FAILURES, Checkpoints
 from mentorsync.storage.statements import (
     HEAD_FIELDS,
     MUTABLE_EVENT_FIELDS,
     MUTABLE_MENTOR_FIELDS,
     LoadStatements,
-    ReadStatements,
     compiled,
 )
-from mentorsync.storage.writer import Batch
+from mentorsync.storage.store import Commit
 
 BUSY_SECONDS = 5  # how long a write waits for a purge to end its small batch
-LOCKED_PAUSE_SECONDS = 0.01  # before a new file that others are opening, too, is opened again
 EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
-PRAGMAS = {
-    "journal_mode": "wal",
-    "synchronous": "full",
-    "secure_delete": 1,  # overwrites the text of a deleted reason
-    "cache_size": -16_384,  # KiB
-    "wal_autocheckpoint": 16_000,  # pages, 64 MB: in case that those beside the writer cannot keep up
-}
-
-
-def system_clock() -> int:
-    """Microseconds since the Unix epoch."""
-    return time.time_ns() // 1_000
 
 
 def member_of(field: Any) -> Any:
     """The condition that a field's value is in the JSON array given as the parameter."""
     return field.in_(SQL("(SELECT value FROM json_each(?))"))
-
-
-def _give_way() -> None:
-    """Lets this thread run only while no other wants to: to Linux, each thread has a scheduler of its own."""
-    with suppress(OSError):  # a container may refuse it; pages far in are then felt by others
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
-class SqliteEngine:
-    """The database in one file. `clock` and `new_event_id` are for tests."""
-
-    is_shared = False
-
-    def __init__(
-        self, path: Path, clock: Callable[[], int] = system_clock, new_event_id: Callable[[], str] = draw_event_id
-    ) -> None:
-        self.path = path
-        self.clock = clock
-        self._new_event_id = new_event_id
-        self.database = SqliteDatabase(str(path), pragmas=PRAGMAS, timeout=BUSY_SECONDS)
-        self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page", initializer=_give_way)
-
-    def __str__(self) -> str:
-        return f"sqlite:///{self.path}"
-
-    def check(self) -> None:
-        """Raises StorageSetupError when the file cannot serve as the database."""
-        give_up = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self.database.connect(reuse_if_open=True)
-                self.database.execute_sql("SELECT 1 FROM sqlite_master").fetchone()
-            except Exception as error:
-                # Who makes a new file a WAL one does not wait for others who are at the same.
-                if "locked" not in str(error) or time.monotonic() > give_up:
-                    raise StorageSetupError(f"the database file {self.path} cannot be opened: {error}") from error
-                time.sleep(LOCKED_PAUSE_SECONDS)
-            else:
-                return
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Keeps a second server off the file, for as long as this process lives at the most.
-
-        The lock lies on a file of its own: closing any descriptor of the database file would drop SQLite's own locks.
-        """
-        with self._open_lock_file() as lock_file:
-            try:
-                fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StorageSetupError(
-                    f"another server is running on the database file {self.path}; "
-                    "SQLite serves one process: stop the other one, or use another file"
-                ) from error
-            self._check_writable()
-            yield
-
-    def _check_writable(self) -> None:
-        try:
-            with self.write_transaction():
-                self.database.execute_sql("UPDATE log SET id = id")
-        except PeeweeException as error:
-            raise StorageSetupError(f"the database file {self.path} cannot be written: {error}") from error
-
-    def _open_lock_file(self) -> TextIO:
-        path = self.path.with_name(self.path.name + ".lock")
-        try:
-            return path.open("w")
-        except OSError as error:
-            raise StorageSetupError(f"the lock file {path} cannot be opened: {error.strerror}") from error
-
-    @contextmanager
-    def write_transaction(self) -> Iterator[None]:
-        with self.database.atomic("IMMEDIATE"):
-            yield
-
-    migrating = write_transaction
-
-    def open_store(self) -> "SqliteStore":
-        return SqliteStore(self.database, self.clock, self._new_event_id)
-
-    def open_reader(self) -> Reader:
-        return Reader(self._query, ReadStatements(self.database, limits_joins=True), None, self._deep_executor)
-
-    def close(self) -> None:
-        """Closes the calling thread's connection, and the deep pages' with its thread."""
-        self._deep_executor.submit(self.database.close)
-        self._deep_executor.shutdown()
-        self.database.close()
-
-    def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
-        try:
-            return list(self.database.connection().execute(sql, parameters))
-        except FAILURES as error:
-            raise StorageUnavailableError(str(error)) from error
 
 
 class SqliteStore:
@@ -172,7 +56,7 @@ class SqliteStore:
         )
         self._put_mentor = compiled(put_mentor, database)
 
-    def transact(self, operations: Sequence[Operation]) -> Batch:
+    def transact(self, operations: Sequence[Operation]) -> Commit:
         for _ in range(EVENT_ID_DRAWS):
             try:
                 return self._transact(operations)
@@ -181,6 +65,10 @@ class SqliteStore:
             except FAILURES as error:
                 raise StorageUnavailableError(str(error)) from error
         raise taken
+
+    def on_commit(self, commit: Commit) -> None:
+        self._has_erased = self._has_erased or commit.has_erased_text
+        self._checkpoints.committed(len(commit.outcomes))
 
     def tidy(self) -> None:
         """Empties the write-ahead log once text was erased, so that no copy of it stays there."""
@@ -201,7 +89,7 @@ class SqliteStore:
         connection: sqlite3.Connection = self._database.connection()
         return connection
 
-    def _transact(self, operations: Sequence[Operation]) -> Batch:
+    def _transact(self, operations: Sequence[Operation]) -> Commit:
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -214,9 +102,7 @@ class SqliteStore:
         except BaseException:
             self._roll_back(connection)
             raise
-        self._checkpoints.committed(len(operations))
-        self._has_erased = self._has_erased or ledger.has_erased_text
-        return Batch(outcomes, clock_ahead)
+        return Commit(outcomes, ledger.head, clock_ahead, ledger.has_erased_text)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         try:

@@ -10,8 +10,8 @@ import peewee
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.models import LogModel
-from mentorsync.storage.postgres_connection import CLOCK, FAILURES, TRANSIENT, Database, ImpatientConnection
-from mentorsync.storage.postgres_store import PostgresStore
+from mentorsync.storage.postgres.connections import CLOCK, FAILURES, TRANSIENT, Database, ImpatientConnection
+from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Row
 from mentorsync.storage.statements import (

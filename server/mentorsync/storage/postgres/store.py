@@ -24,7 +24,7 @@ from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import LogHead
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.models import THE_ROW, EventModel, LogModel, MentorModel
-from mentorsync.storage.postgres_connection import CLOCK, TRANSIENT
+from mentorsync.storage.postgres.connections import CLOCK, TRANSIENT
 from mentorsync.storage.rows import Concerns, Row, changes_of, event_from_row, mentor_from_row
 from mentorsync.storage.statements import (
     HEAD_FIELDS,
@@ -33,7 +33,7 @@ from mentorsync.storage.statements import (
     LoadStatements,
     compiled,
 )
-from mentorsync.storage.writer import Batch
+from mentorsync.storage.store import Commit
 
 RETRY_SECONDS = 3.0  # how long a batch outlasts an outage, well within a phone's patience
 FIRST_PAUSE_SECONDS = 0.05  # before the first retry; each further pause is twice as long, less a random part
@@ -58,7 +58,7 @@ class _Unsettled(NamedTuple):
     """A batch whose COMMIT was sent and not answered."""
 
     number: int
-    batch: Batch
+    commit: Commit
 
 
 class PostgresStore:
@@ -81,7 +81,7 @@ class PostgresStore:
         self._update_events = _update_events_sql()
         self._put_mentors = _put_mentors_sql()
 
-    def transact(self, operations: Sequence[Operation]) -> Batch:
+    def transact(self, operations: Sequence[Operation]) -> Commit:
         # While the database is down, whoever comes later is told at once, instead of waiting in vain for as long.
         give_up = time.monotonic() + (0 if self._is_down else RETRY_SECONDS)
         pause = FIRST_PAUSE_SECONDS
@@ -89,7 +89,7 @@ class PostgresStore:
         was_late = False
         while True:
             try:
-                batch = self._attempt(operations)
+                commit = self._attempt(operations)
             except Exception as error:  # noqa: BLE001 - the transaction is to end, whatever it failed with
                 remaining = max(give_up - time.monotonic(), 0)
                 # What became of a COMMIT is looked up even when its answer was waited for in vain for all of that time.
@@ -99,7 +99,10 @@ class PostgresStore:
                 pause *= 2
             else:
                 self._is_down = False
-                return batch
+                return commit
+
+    def on_commit(self, commit: Commit) -> None:
+        """Nothing: PostgreSQL has its own checkpoints."""
 
     def tidy(self) -> None:
         """Nothing: VACUUM is the database's own business."""
@@ -133,7 +136,7 @@ class PostgresStore:
             return True
         return False
 
-    def _attempt(self, operations: Sequence[Operation]) -> Batch:
+    def _attempt(self, operations: Sequence[Operation]) -> Commit:
         connection = self._database.connection()
         concerns = Concerns.of(operations)
         # One pipeline for both round trips. To leave it between them, psycopg would send a Flush after its Sync, and
@@ -148,13 +151,14 @@ class PostgresStore:
             pipeline.sync()
             if self._unsettled is not None and last_batch.fetchone() == (self._unsettled.number,):
                 connection.execute("ROLLBACK")
-                return self._unsettled.batch
+                return self._unsettled.commit
             ledger = self._ledger(head.fetchone(), loads, self._clock() if self._clock else clock.fetchone()[0])
             clock_ahead = ledger.clock_ahead
-            batch = Batch(ledger.apply_all(operations), clock_ahead)
-            self._commit(connection, ledger, batch)
+            outcomes = ledger.apply_all(operations)
+            commit = Commit(outcomes, ledger.head, clock_ahead, ledger.has_erased_text)
+            self._commit(connection, ledger, commit)
         self._unsettled = None
-        return batch
+        return commit
 
     def _load(self, connection: Any, concerns: Concerns) -> tuple[list[Any], list[Any]]:
         """The cursors that will hold the concerned mentors and events."""
@@ -179,13 +183,13 @@ class PostgresStore:
             self._new_event_id,
         )
 
-    def _commit(self, connection: Any, ledger: Ledger, batch: Batch) -> None:
+    def _commit(self, connection: Any, ledger: Ledger, commit: Commit) -> None:
         """Sends what is left of the transaction; the end of the pipeline tells how it went."""
         if not ledger.has_changes:
             connection.execute("ROLLBACK")
             return
         self._batch_number += 1
-        self._unsettled = _Unsettled(self._batch_number, batch)
+        self._unsettled = _Unsettled(self._batch_number, commit)
         if ledger.new_events:
             connection.execute(self._insert_events, _columns(ledger.new_events.values()))
         if ledger.changed_events:

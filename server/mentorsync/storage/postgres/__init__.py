@@ -1,0 +1,1 @@
+"""PostgreSQL: one primary, any number of servers."""
