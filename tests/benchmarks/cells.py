@@ -1,4 +1,4 @@
-"""What is measured: operations, by transport and number of requests in flight."""
+"""The loads that are measured: an operation over a transport, with a number of requests in flight."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ POSTGRES_SUBMIT_64 = Cell("PostgreSQL", "submit", 64)
 STORAGE_SUBMIT_64 = Cell("storage", "submit", 64)
 DISK_SYNC = Cell("storage", "fdatasync", 1)
 
-# In the order of measurement: what reads the 1,000 pending events comes before what adds to them.
+# In the order of measurement: loads that read the 1,000 pending events run before loads that add events.
 REST_CELLS = (
     REST_SNAPSHOT_16,
     REST_SNAPSHOT_64,

@@ -1,4 +1,7 @@
-"""Compares the service with its peers and its limits: `make bench`. Writes .benchmarks/compare.json, .md and .png."""
+"""Compares the service with alternatives and with its upper limits: `make bench`.
+
+Writes .benchmarks/compare.json, compare.md and compare.png.
+"""
 
 import shutil
 import sys
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks.cells import CELLS, GRPC_SNAPSHOT_16, REST_CELLS, Cell
-from tests.benchmarks.conversation import converse, require_snapshot
+from tests.benchmarks.conversation import call_every_endpoint, require_snapshot
 from tests.benchmarks.databases import Templates
 from tests.benchmarks.machine import describe
 from tests.benchmarks.measurement import Measurement
@@ -19,21 +22,21 @@ from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import full_report
 from tests.benchmarks.results import Comparison, Results, result_path, save
 from tests.benchmarks.subjects import Server, Subject
-from tests.benchmarks.variants import VARIANTS, StartedVariant, Surroundings, started
+from tests.benchmarks.variants import VARIANTS, RoundResources, StartedVariant, started
 from tests.postgres_server import PostgresServer
 
-WORK_DIRECTORY = "/var/tmp"  # noqa: S108 - on a disk, which /tmp need not be, and open to PostgreSQL's user
-TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client"}  # with the Debian packages that they come in
+WORK_DIRECTORY = "/var/tmp"  # noqa: S108 - /tmp may be in memory; this is on a disk, and PostgreSQL's user can enter it
+TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client"}  # by Debian package
 POSTGRES_SETTINGS = {"fsync": "on", "shared_buffers": "256MB", "max_connections": "100"}
 SETTINGS = "SQLite WAL synchronous=FULL, PostgreSQL fsync=on synchronous_commit=on: a commit before each answer"
 
 
 class Plan(NamedTuple):
     rounds: int
-    seconds: int  # of each measurement: wrk counts whole ones
+    seconds: int  # of each measurement; wrk takes whole seconds only
 
 
-QUICK = Plan(rounds=1, seconds=1)  # shows that all works; one round has no quartiles
+QUICK = Plan(rounds=1, seconds=1)  # a smoke test: one round gives no quartiles
 FULL = Plan(rounds=5, seconds=2)
 
 
@@ -56,20 +59,20 @@ def main() -> None:
 def require_tools() -> None:
     for tool, package in TOOLS.items():
         if shutil.which(tool) is None:
-            sys.exit(f"{tool} is missing, which makes the load: apt-get install {package}")
+            sys.exit(f"{tool} is missing, and it generates the load: apt-get install {package}")
 
 
 @contextmanager
 def work_directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mentorsync-benchmark-", dir=WORK_DIRECTORY) as name:
         directory = Path(name)
-        directory.chmod(0o755)  # PostgreSQL does not run as root and has its data below
+        directory.chmod(0o755)  # PostgreSQL does not run as root, and its data directory is in here
         yield directory
 
 
 def compare(plan: Plan, directory: Path, machine: dict[str, str]) -> Comparison:
     progress = Progress(sum(len(variant.cells) for variant in VARIANTS) * plan.rounds)
-    progress.say("making the databases")
+    progress.say("creating the databases")
     templates = Templates(directory)
     measurements: list[Measurement] = []
     ready_seconds: list[float] = []
@@ -77,9 +80,9 @@ def compare(plan: Plan, directory: Path, machine: dict[str, str]) -> Comparison:
         for number in range(plan.rounds):
             round_directory = directory / f"round-{number}"
             round_directory.mkdir()
-            surroundings = Surroundings(round_directory, templates, postgres, postgres_pid, ExitStack())
+            resources = RoundResources(round_directory, templates, postgres, postgres_pid, ExitStack())
             progress.say(f"round {number + 1} of {plan.rounds}: starting the variants")
-            with started(surroundings) as (variants, seconds):
+            with started(resources) as (variants, seconds):
                 ready_seconds.append(seconds)
                 require_equal_answers(variants)
                 measurements += measure_round(variants, number, plan.seconds, progress)
@@ -89,7 +92,7 @@ def compare(plan: Plan, directory: Path, machine: dict[str, str]) -> Comparison:
 
 @contextmanager
 def postgres_server(directory: Path) -> Iterator[tuple[PostgresServer, int]]:
-    """A durable PostgreSQL and the id of its process, whose children the backends are."""
+    """A durable PostgreSQL server, and the id of its main process. Its backends are children of that process."""
     home = directory / "postgres"
     home.mkdir()
     server = PostgresServer(home)
@@ -103,9 +106,9 @@ def postgres_server(directory: Path) -> Iterator[tuple[PostgresServer, int]]:
 
 
 def require_equal_answers(variants: Sequence[StartedVariant]) -> None:
-    """Holds one conversation with each that serves all of REST, and ends the run where one answers differently."""
+    """Makes the same calls to every REST variant. Ends the program if two variants answer differently."""
     answers = {
-        variant.name: converse(subject.address)
+        variant.name: call_every_endpoint(subject.address)
         for variant, subject in variants
         if variant.cells == REST_CELLS and isinstance(subject, Server)
     }
@@ -113,25 +116,25 @@ def require_equal_answers(variants: Sequence[StartedVariant]) -> None:
         if GRPC_SNAPSHOT_16 in variant.cells and isinstance(subject, Server) and subject.events:
             require_snapshot(subject.address)
     (first_name, expected), *others = answers.items()
-    for name, given in others:
-        for ours, theirs in zip(expected, given, strict=True):
-            if ours != theirs:
-                sys.exit(f"{first_name} and {name} do not answer alike:\n{ours}\n{theirs}")
+    for name, actual in others:
+        for expected_answer, actual_answer in zip(expected, actual, strict=True):
+            if expected_answer != actual_answer:
+                sys.exit(f"{first_name} and {name} answer differently:\n{expected_answer}\n{actual_answer}")
 
 
 def measure_round(
     variants: Sequence[StartedVariant], number: int, seconds: int, progress: Progress
 ) -> Iterator[Measurement]:
-    """Every load on every variant that takes it."""
+    """Puts every load on every variant that supports it."""
     for cell in CELLS:
-        taking = [(variant.name, subject) for variant, subject in variants if cell in variant.cells]
-        yield from measure_in_turn(cell, taking, number, seconds, progress)
+        supporting = [(variant.name, subject) for variant, subject in variants if cell in variant.cells]
+        yield from measure_in_turn(cell, supporting, number, seconds, progress)
 
 
 def measure_in_turn(
     cell: Cell, subjects: Sequence[tuple[str, Subject]], number: int, seconds: int, progress: Progress
 ) -> Iterator[Measurement]:
-    """One load on each, with their names, each round in another order: A B C, C A B, B C A."""
+    """Puts one load on each named subject. The order rotates with each round: A B C, C A B, B C A."""
     first = -number % len(subjects)
     for name, subject in (*subjects[first:], *subjects[:first]):
         measurement = subject.measure(name, cell, number, seconds)
@@ -142,7 +145,7 @@ def measure_in_turn(
 
 
 def exit_on_faults(result: Comparison) -> None:
-    """Ends the program where a verification failed, and tells which."""
+    """Prints every failed verification, and ends the program with status 1 if there is one."""
     faults = [measurement for measurement in result.measurements if measurement.fault]
     for fault in faults:
         print(f"WRONG: {fault.variant}, {fault.cell}, round {fault.round}: {fault.fault}", file=sys.stderr)

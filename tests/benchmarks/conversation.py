@@ -1,4 +1,4 @@
-"""Calls through which variants show, before they are measured, that they do what they are measured for."""
+"""Calls that check a variant before it is measured: every variant must do the same work."""
 
 import json
 import re
@@ -28,9 +28,9 @@ STALE = SUBMIT | {"event_type": "ActivateMentorEvent", "client_timestamp": "2020
 Answer = tuple[int, Any]
 
 
-def converse(address: str) -> list[Answer]:
-    """Goes through every endpoint over REST, and leaves no event pending. Returns the status and body of each answer,
-    with ids and times replaced.
+def call_every_endpoint(address: str) -> list[Answer]:
+    """Calls every endpoint over REST, and leaves no event pending. Returns the status and body of each answer, with ids
+    and times replaced by placeholders.
     """
     connection = HTTPConnection(address, timeout=TIMEOUT_SECONDS)
     answers: list[Answer] = []
@@ -40,12 +40,12 @@ def converse(address: str) -> list[Answer]:
         connection.request(method, LIST_PATH + path, payload, {"content-type": "application/json"})
         response = connection.getresponse()
         answer = json.loads(response.read())
-        answers.append((response.status, _comparable(answer, response.status)))
+        answers.append((response.status, _comparable_body(answer, response.status)))
         return answer
 
     submitted = call("POST", "/events", SUBMIT)
     repeated = call("POST", "/events", SUBMIT)
-    assert submitted["sync_event_id"] == repeated["sync_event_id"], "a repeated submit made a new event"
+    assert submitted["sync_event_id"] == repeated["sync_event_id"], "a repeated submit created a new event"
     event_path = f"/events/{submitted['sync_event_id']}"
     call("POST", "/events", STALE)
     call("GET", f"/{MENTOR_ID}")
@@ -64,7 +64,7 @@ def converse(address: str) -> list[Answer]:
 
 
 def require_snapshot(address: str) -> None:
-    """One call over gRPC, decoded: h2load cannot tell a message from an error."""
+    """Makes one gRPC call and checks its answer, because h2load cannot distinguish an answer from a gRPC error."""
     method, make_payload = CALLS["snapshot"]
     with grpc.insecure_channel(address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PATH_PREFIX + method)
@@ -74,18 +74,18 @@ def require_snapshot(address: str) -> None:
     assert len(snapshot.pending_events) == 1, snapshot
 
 
-def _comparable(answer: Any, status: int) -> Any:
-    # An error's message is each server's own, and the order of its keys is free.
-    return answer["code"] if status >= 400 else _without_variables(answer)
+def _comparable_body(answer: Any, status: int) -> Any:
+    # Variants may differ in an error's message and in the order of its keys.
+    return answer["code"] if status >= 400 else _with_placeholders(answer)
 
 
-def _without_variables(value: Any) -> Any:
-    """The value with ids and times replaced, and objects as lists of pairs, whose order then counts."""
+def _with_placeholders(value: Any) -> Any:
+    """Replaces ids and times by placeholders, and objects by lists of pairs, so that the order of keys is compared."""
     match value:
         case dict():
-            return [(key, _without_variables(item)) for key, item in value.items()]
+            return [(key, _with_placeholders(item)) for key, item in value.items()]
         case list():
-            return [_without_variables(item) for item in value]
+            return [_with_placeholders(item) for item in value]
         case str() if TIME.fullmatch(value):
             return "a time"
         case str() if EVENT_ID.fullmatch(value):

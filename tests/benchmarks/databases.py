@@ -1,4 +1,4 @@
-"""The databases of the variants: made from templates for each round, and looked at afterwards."""
+"""The variants' databases: copied from templates for each round, and checked after each load."""
 
 import shutil
 import sqlite3
@@ -12,30 +12,31 @@ from tests.benchmarks.filling import fill, fill_orm
 from tests.benchmarks.load.result import LoadResult
 
 MENTORS = 1_000
-PENDING = 1_000  # what lists are measured on
-SUBMITTING_MENTORS = 10_000  # most of them new
-# The events that updates and deletes go through: more than one measurement gets to.
+PENDING = 1_000  # the events that list calls return
+SUBMITTING_MENTORS = 10_000  # most of them have no event yet
+# Updates and deletes change a range of CHANGED events each, one after the other. No measurement reaches its end.
 FIRST_UPDATED = 2_000
 FIRST_DELETED = 51_000
 CHANGED = 49_000
 EVENTS = 100_000
-EVENTS_OF_A_MENTOR = 10  # where growth is measured
+EVENTS_OF_A_MENTOR = 10  # in the growth benchmark
+# An SQL condition that holds for the events which an operation has changed.
 CONDITIONS = {"submit": "TRUE", "update": "reason LIKE 'Corrected%'", "delete": "deleted_at IS NOT NULL"}
 
 
 @dataclass(frozen=True)
 class EventTable:
-    """Where a variant keeps its events."""
+    """The table in which a variant stores its events."""
 
     url: str
     table: str
 
     def count(self, operation: str) -> int | None:
-        """How many events show the operation; None where it leaves no trace."""
+        """The number of events that an operation has changed so far, or None for operations that only read."""
         condition = CONDITIONS.get(operation)
         if condition is None:
             return None
-        sql = f"SELECT COUNT(*) FROM {self.table} WHERE {condition}"  # noqa: S608 - of the names above
+        sql = f"SELECT COUNT(*) FROM {self.table} WHERE {condition}"  # noqa: S608 - only names from this module
         connection: Any = (
             sqlite3.connect(self.url.removeprefix("sqlite:///"))
             if self.url.startswith("sqlite:")
@@ -49,22 +50,24 @@ class EventTable:
 
 
 def fault_of(load: LoadResult, in_flight: int, before: int | None, after: int | None) -> str:
-    """What a load did that the database does not show, or the other way round; "" when all is right. The requests in
-    flight at the end may be done or not.
+    """Compares a load's answers with the database. Returns a description of the difference, or "" if they agree.
+
+    before, after: the number of changed events before and after the load. Requests that were in flight at the end may
+    have been applied or not.
     """
     if load.errors:
         return f"{load.errors} of {load.requests} answers were errors"
     if not load.requests:
         return "nothing was answered"
     if before is not None and after is not None:
-        done = after - before
-        if not load.requests <= done <= load.requests + in_flight:
-            return f"{load.requests} answered, {done} in the database"
+        applied = after - before
+        if not load.requests <= applied <= load.requests + in_flight:
+            return f"{load.requests} answered, {applied} in the database"
     return ""
 
 
 class Templates:
-    """SQLite databases with EVENTS events, made once and copied."""
+    """SQLite databases with EVENTS events. They are created once and copied for each variant."""
 
     def __init__(self, directory: Path) -> None:
         self._paths = {"events": directory / "events.template", "event": directory / "event.template"}

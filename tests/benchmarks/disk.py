@@ -1,4 +1,4 @@
-"""What the disk and SQLite allow at best: fdatasync, and transactions of one batch of rows each."""
+"""The upper limits that the disk and SQLite set: fdatasync alone, and transactions of one batch of rows each."""
 
 import os
 import sqlite3
@@ -13,7 +13,7 @@ APPENDED = bytes(4_096)  # one page of a write-ahead log
 
 
 def run_fdatasync(path: Path, _batch: int, seconds: float) -> LoadResult:
-    """Appends a page and syncs it, one after the other."""
+    """Appends a page and syncs it, again and again."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def append() -> None:
@@ -27,7 +27,7 @@ def run_fdatasync(path: Path, _batch: int, seconds: float) -> LoadResult:
 
 
 def run_group_commit(path: Path, batch: int, seconds: float) -> LoadResult:
-    """Inserts `batch` rows the size of an event in each durable transaction, with the indexes that an event has."""
+    """Inserts `batch` rows in each durable transaction. A row has the size and the indexes of an event."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = wal")
     connection.execute("PRAGMA synchronous = full")

@@ -1,4 +1,4 @@
-"""How reports show numbers and tables."""
+"""Formats numbers and tables for reports."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from tests.benchmarks.statistics import Summary
 
 
 def with_quartiles(summary: Summary, unit: str = "") -> str:
-    """Three digits, as many as mean something."""
+    """The median, then the quartiles in parentheses, with about three significant digits."""
     digits = 0 if summary.median >= 100 else 1 if summary.median >= 10 else 2
     median, lower, upper = (f"{value:,.{digits}f}" for value in summary)
     return f"{median}{unit} ({lower}–{upper})" if lower != upper else f"{median}{unit}"

@@ -1,4 +1,4 @@
-"""One measurement: what one variant did under one load in one round."""
+"""One measurement: the result of one variant under one load in one round."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
@@ -7,8 +7,8 @@ from tests.benchmarks.cells import Cell
 
 
 class Measurement(NamedTuple):
-    """throughput: requests per second. p50, p99: microseconds. cpu: microseconds per request, by process. fault: what
-    the verification found wrong, or "".
+    """throughput: requests per second. p50, p99: microseconds. cpu: microseconds per request, by process name. fault: a
+    description of a failed verification, or "".
     """
 
     variant: str
@@ -26,10 +26,10 @@ class Measurement(NamedTuple):
 
 
 def by_round(measurements: Iterable[Measurement], variant: str, cell: Cell, metric: str) -> dict[int, float]:
-    """One metric (a field's name) of a variant under a load, by round."""
-    return {measurement.round: getattr(measurement, metric) for measurement in chosen(measurements, variant, cell)}
+    """The values of one metric for a variant under a load, by round. `metric` names a field of Measurement."""
+    return {measurement.round: getattr(measurement, metric) for measurement in select(measurements, variant, cell)}
 
 
-def chosen(measurements: Iterable[Measurement], variant: str, cell: Cell) -> list[Measurement]:
-    """A variant under a load."""
+def select(measurements: Iterable[Measurement], variant: str, cell: Cell) -> list[Measurement]:
+    """The measurements of a variant under a load."""
     return [each for each in measurements if (each.variant, each.cell) == (variant, cell)]

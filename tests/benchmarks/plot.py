@@ -1,4 +1,4 @@
-"""Latency against throughput, as a picture."""
+"""Plots latency against throughput."""
 
 from pathlib import Path
 
@@ -11,26 +11,26 @@ from tests.benchmarks.results import Comparison
 from tests.benchmarks.statistics import Summary
 from tests.benchmarks.variants import EMBEDDED, FASTAPI_ENGINE, FASTAPI_ORM, SEPARATE
 
-DRAWN = (EMBEDDED, SEPARATE, FASTAPI_ENGINE, FASTAPI_ORM)
+PLOTTED = (EMBEDDED, SEPARATE, FASTAPI_ENGINE, FASTAPI_ORM)
 OPERATIONS = ("submit", "snapshot")
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """One field for each operation; a line for each variant, through its numbers of requests in flight."""
+    """Draws a chart for each operation. A line is a variant, and a point is a number of requests in flight."""
     mpl.use("Agg")
-    figure, fields = plt.subplots(1, len(OPERATIONS), figsize=(11, 4.5), layout="constrained")
-    for field, operation in zip(fields, OPERATIONS, strict=True):
+    figure, charts = plt.subplots(1, len(OPERATIONS), figsize=(11, 4.5), layout="constrained")
+    for chart, operation in zip(charts, OPERATIONS, strict=True):
         cells = [cell for cell in REST_CELLS if cell.operation == operation]
-        for variant in DRAWN:
+        for variant in PLOTTED:
             points = [_point(comparison, variant.name, cell) for cell in cells]
-            (line,) = field.plot(*zip(*points, strict=True), marker="o", label=variant.name)
+            (line,) = chart.plot(*zip(*points, strict=True), marker="o", label=variant.name)
             for cell, point in zip(cells, points, strict=True):
                 text = str(cell.in_flight)
-                field.annotate(text, point, (4, 4), textcoords="offset points", color=line.get_color(), fontsize=8)
-        field.set(title=f"REST {operation}, by requests in flight", xlabel="requests/s", ylabel="p99 ms", yscale="log")
-        field.set_xlim(left=0)
-        field.grid(which="both", alpha=0.3)
-    fields[0].legend()
+                chart.annotate(text, point, (4, 4), textcoords="offset points", color=line.get_color(), fontsize=8)
+        chart.set(title=f"REST {operation}, by requests in flight", xlabel="requests/s", ylabel="p99 ms", yscale="log")
+        chart.set_xlim(left=0)
+        chart.grid(which="both", alpha=0.3)
+    charts[0].legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

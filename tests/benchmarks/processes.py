@@ -1,4 +1,4 @@
-"""Programs under measurement: started, waited for and ended, with the CPU clocks and memory of all their processes."""
+"""Starts and stops the measured programs, and reads the CPU time and memory of all their processes."""
 
 import os
 import re
@@ -16,17 +16,17 @@ from mentorsync_gateway.process import die_with
 
 START_SECONDS = 30
 STOP_SECONDS = 30
-KEPT_OUTPUT_BYTES = 16_384  # of what a program prints, the last: enough for its announcements and its last words
+KEPT_OUTPUT_BYTES = 16_384  # the end of a program's output: enough for its addresses or its error message
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 PYTHON_MODULE = (sys.executable, "-m")
 
 
 class ProgramEndedError(Exception):
-    """A program ended, or kept silent, before it served. The message holds its last words."""
+    """A program ended, or did not announce an address in time. The message contains the end of its output."""
 
 
 class Program:
-    """A process with its descendants. Its output is read all the time, as a container's runtime would."""
+    """A process and its descendants. A thread reads the output all the time, as a container runtime does."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -35,7 +35,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - started before the threads that it could disturb
+            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - it makes system calls only
         )
         self._output = b""
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -50,7 +50,7 @@ class Program:
         return self._output.decode(errors="replace")
 
     def wait_for(self, pattern: str) -> str:
-        """The first group of what the program announces. Raises ProgramEndedError."""
+        """Waits until the output matches a pattern, and returns its first group. Raises ProgramEndedError."""
         deadline = time.monotonic() + START_SECONDS
         while not (match := re.search(pattern, self.output)):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -59,11 +59,8 @@ class Program:
             time.sleep(0.005)
         return match[1]
 
-    def ask_to_stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-
     def stop(self) -> None:
-        self.ask_to_stop()
+        self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -79,12 +76,12 @@ class Program:
 
 
 def python_module(*arguments: str) -> tuple[str, ...]:
-    """The command that runs a module, whose name comes first."""
+    """The command that runs a Python module. The first argument is the module's name."""
     return (*PYTHON_MODULE, *arguments)
 
 
 def process_tree(roots: Iterable[int]) -> list[int]:
-    """The processes and all their living descendants."""
+    """The ids of the processes and of all their running descendants."""
     found = []
     waiting = list(roots)
     while waiting:
@@ -96,23 +93,23 @@ def process_tree(roots: Iterable[int]) -> list[int]:
 
 
 def cpu_seconds(roots: Iterable[int]) -> dict[str, float]:
-    """CPU time so far by name of process, of all its threads, and of the children that it has outlived."""
+    """CPU time so far, by process name: of all its threads, and of its children that have ended."""
     seconds: defaultdict[str, float] = defaultdict(float)
     for pid in process_tree(roots):
         try:
             clock = time.clock_gettime(
                 (~pid << 3) | 2
             )  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED) of linux/posix-timers.h
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         fields = _text(Path(f"/proc/{pid}/stat")).rpartition(") ")[2].split()
-        outlived = sum(map(int, fields[13:15])) / CLOCK_TICKS if fields else 0
-        seconds[process_name(pid)] += clock + outlived
+        ended_children = sum(map(int, fields[13:15])) / CLOCK_TICKS if fields else 0
+        seconds[process_name(pid)] += clock + ended_children
     return seconds
 
 
 class Footprint(NamedTuple):
-    """What processes hold: proportional memory in bytes (shared pages count once in all), and open descriptors."""
+    """The resources that processes hold. memory: bytes (PSS: a shared page counts once). descriptors: open files."""
 
     memory: int
     descriptors: int

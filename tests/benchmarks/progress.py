@@ -1,11 +1,11 @@
-"""Tells how far a run is, and how long it will still take."""
+"""Reports the progress of a run and the time left."""
 
 import sys
 import time
 
 
 class Progress:
-    """Lines on standard error, one for each of `total` steps."""
+    """Prints one line to standard error for each of `total` steps."""
 
     def __init__(self, total: int) -> None:
         self._total = total

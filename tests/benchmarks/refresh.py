@@ -1,6 +1,6 @@
-"""Puts the last full runs into docs/performance.md and README.md: `make bench-docs`.
+"""Publishes the figures of the last full runs in docs/performance.md and README.md: `make bench-docs`.
 
-What stands between the markers is replaced; the runs' JSON and the picture go into docs/benchmarks.
+Replaces the text between the markers, and copies the runs' JSON files and the plot to docs/benchmarks.
 """
 
 import re
@@ -33,7 +33,7 @@ def main() -> None:
     }
     for name, run in runs.items():
         if run is not None and not run.is_full:
-            sys.exit(f"{RESULTS / name}.json comes from a quick run: run it in full, or remove it")
+            sys.exit(f"{RESULTS / name}.json comes from a quick run. Repeat the run in full, or remove the file.")
     PUBLISHED.mkdir(parents=True, exist_ok=True)
     for name, run in runs.items():
         if run is not None:
@@ -44,20 +44,20 @@ def main() -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Puts text between the file's markers. Ends the program where there are none."""
-    before, found = re.subn(
+    """Replaces the text between the file's markers. Ends the program if there are no markers."""
+    replaced, count = re.subn(
         r"(<!-- benchmarks: begin[^>]*-->\n).*?(<!-- benchmarks: end -->)",
         lambda match: f"{match[1]}\n{text.strip()}\n\n{match[2]}",
         path.read_text(),
         flags=re.DOTALL,
     )
-    if not found:
-        sys.exit(f"{path} has no line <!-- benchmarks: begin --> with <!-- benchmarks: end --> after it")
-    path.write_text(before)
+    if not count:
+        sys.exit(f"{path} has no line <!-- benchmarks: begin --> followed by a line <!-- benchmarks: end -->")
+    path.write_text(replaced)
 
 
 def short_table(results: Results) -> str:
-    """Throughput and p99 of a few loads, and the machine."""
+    """A table with throughput and p99 of a few loads, and a line about the machine."""
     comparison = results.comparison
     rows = [
         (variant.name, *(_throughput_and_p99(comparison, variant.name, cell) for cell in SHORT_TABLE_CELLS))

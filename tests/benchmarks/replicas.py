@@ -1,6 +1,6 @@
-"""Measures how far one log on one primary goes, by the number of servers: `make bench-replicas`.
+"""Measures throughput by the number of replicas, which all write to one log: `make bench-replicas`.
 
-Writes .benchmarks/replicas.json. Each number of replicas has a gateway and a database of its own, on one PostgreSQL.
+Writes .benchmarks/replicas.json. Each group of replicas has its own gateway, and its own database on one PostgreSQL.
 """
 
 from argparse import ArgumentParser
@@ -33,9 +33,9 @@ from tests.benchmarks.variants import FREE_ADDRESSES, MENTORSYNC, UP_REST
 from tests.postgres_server import PostgresServer
 
 REPLICAS = (1, 2, 3, 4)
-CELLS = (REST_SNAPSHOT_64, REST_SUBMIT_16, REST_SUBMIT_64)  # what adds to snapshots comes after them
-FILLED = "filled"
-WARM_UP_SECONDS = 1  # servers open their connections for reads when they first need them, with more replicas more
+CELLS = (REST_SNAPSHOT_64, REST_SUBMIT_16, REST_SUBMIT_64)  # submits run last, because they make snapshots larger
+FILLED = "filled"  # the database that is copied for each group of replicas
+WARM_UP_SECONDS = 1  # in this time each server opens the connections that it reads with
 
 NamedServer = tuple[str, Server]
 
@@ -62,15 +62,15 @@ def measure(plan: Plan, directory: Path) -> Comparison:
         for number in range(plan.rounds):
             progress.say(f"round {number + 1} of {plan.rounds}: starting {sum(REPLICAS)} servers")
             with ExitStack() as stack:
-                servers = started(postgres, postgres_pid, stack)
+                servers = start_all(postgres, postgres_pid, stack)
                 for _name, server in servers:
                     run_wrk(server.address, REQUESTS["snapshot"], REST_SNAPSHOT_64.in_flight, WARM_UP_SECONDS)
                 measurements += measure_round(servers, number, plan.seconds, progress)
     return Comparison(plan.rounds, plan.seconds, machine, [], measurements)
 
 
-def started(postgres: PostgresServer, postgres_pid: int, stack: ExitStack) -> list[NamedServer]:
-    """All numbers of replicas, started side by side, that the stack stops."""
+def start_all(postgres: PostgresServer, postgres_pid: int, stack: ExitStack) -> list[NamedServer]:
+    """Starts all groups of replicas at once. The stack stops them."""
     starting = []
     for replicas in REPLICAS:
         events = EventTable(new_database(postgres, f"replicas_{replicas}"), "events")
@@ -91,7 +91,7 @@ def new_database(postgres: PostgresServer, name: str) -> str:
 
 
 def flags(replicas: int) -> tuple[str, ...]:
-    # One server alone would run inside Envoy: that is faster, and another thing than a replica.
+    # Without --separate, a single server runs inside Envoy. That is faster, and it is not what a replica does.
     return ("--separate",) if replicas == 1 else ("--replicas", str(replicas))
 
 

@@ -1,11 +1,11 @@
-"""The results as Markdown."""
+"""Formats the results as Markdown."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from tests.benchmarks.cells import CELLS, Cell
 from tests.benchmarks.markdown import table, with_quartiles
-from tests.benchmarks.measurement import Measurement, by_round, chosen
+from tests.benchmarks.measurement import Measurement, by_round, select
 from tests.benchmarks.parts import submit_parts
 from tests.benchmarks.results import Comparison, Growth, Results, Soak
 from tests.benchmarks.statistics import Summary, ratios
@@ -14,6 +14,7 @@ from tests.benchmarks.variants import EMBEDDED, EMBEDDED_AGAIN, VARIANTS
 
 MEGABYTE = 1e6
 SOAK_ROWS = 10
+TITLES = {"storage": "Storage"}  # of a transport's section, where it is not the transport's name
 
 
 def full_report(results: Results) -> str:
@@ -22,10 +23,10 @@ def full_report(results: Results) -> str:
         ("Targets", targets_table(all_targets(results))),
         ("Where the time of one REST submit goes", submit_parts(comparison)),
         *(
-            (transport, load_table(comparison, transport))
+            (TITLES.get(transport, transport), load_table(comparison, transport))
             for transport in dict.fromkeys(cell.transport for cell in CELLS)
         ),
-        ("Noise: the same variant twice", noise_table(comparison)),
+        ("Noise: the same variant measured twice", noise_table(comparison)),
     ]
     if results.replicas:
         sections.append(("Replicas on PostgreSQL", replicas_table(results.replicas)))
@@ -34,25 +35,25 @@ def full_report(results: Results) -> str:
     if results.soak:
         sections.append(("Soak", soak_table(results.soak)))
     sections.append(("Machine", machine_table(comparison)))
-    return "\n\n".join(f"## {title[0].upper()}{title[1:]}\n\n{text}" for title, text in sections) + "\n"
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections) + "\n"
 
 
 def targets_table(targets: Iterable[Target]) -> str:
-    return table(("What", "Must", "Goal", "Measured", "Met"), map(_target_row, targets))
+    return table(("Target", "Must", "Goal", "Measured", "Met"), map(_target_row, targets))
 
 
 def _target_row(target: Target) -> Sequence[str]:
     bound = target.bound
     sign = "≥" if bound.at_least else "≤"
-    steps = [f"{sign} {step:g}{bound.unit}" for step in (bound.must, bound.goal)]
+    limits = [f"{sign} {limit:g}{bound.unit}" for limit in (bound.must, bound.goal)]
     if not target.values:
-        return (target.what, *steps, "", "not measured")
+        return (target.description, *limits, "", "not measured")
     summary = Summary.of(target.values)
-    return (target.what, *steps, with_quartiles(summary, bound.unit), bound.verdict(summary.median))
+    return (target.description, *limits, with_quartiles(summary, bound.unit), bound.verdict(summary.median))
 
 
 def load_table(comparison: Comparison, transport: str) -> str:
-    """Each load on each variant."""
+    """One row for each load and variant."""
     rows = [
         _load_row(comparison.measurements, variant.name, cell)
         for cell in CELLS
@@ -60,7 +61,7 @@ def load_table(comparison: Comparison, transport: str) -> str:
         for variant in VARIANTS
         if cell in variant.cells
     ]
-    return table(("Load", "Variant", "Requests/s", "p50 ms", "p99 ms", "CPU µs a request"), rows)
+    return table(("Load", "Variant", "Requests/s", "p50 ms", "p99 ms", "CPU µs per request"), rows)
 
 
 def _load_row(measurements: Sequence[Measurement], variant: str, cell: Cell) -> Sequence[str]:
@@ -75,9 +76,9 @@ def _load_row(measurements: Sequence[Measurement], variant: str, cell: Cell) -> 
 
 
 def cpu_split(measurements: Sequence[Measurement], variant: str, cell: Cell) -> str:
-    """Medians by process, the service's first and the load generator's last."""
+    """The median of each process: first those of the service, last the load generator."""
     by_process = defaultdict(list)
-    for measurement in chosen(measurements, variant, cell):
+    for measurement in select(measurements, variant, cell):
         for name, microseconds in measurement.cpu.items():
             by_process[name].append(microseconds)
     medians = {name: Summary.of(values).median for name, values in by_process.items()}
@@ -92,11 +93,11 @@ def noise_table(comparison: Comparison) -> str:
             for variant in (EMBEDDED_AGAIN, EMBEDDED)
         )
         rows.append((str(cell), with_quartiles(Summary.of(ratios(again, once)), "×")))
-    return table(("Load", "Throughput, second against first"), rows)
+    return table(("Load", "Throughput, second measurement divided by first"), rows)
 
 
 def replicas_table(replicas: Comparison) -> str:
-    """Each load on each number of replicas, the fewest first."""
+    """One row for each load and number of replicas, in ascending order."""
     measurements = replicas.measurements
     one, *_ = names = sorted({measurement.variant for measurement in measurements})
     rows = []
@@ -106,10 +107,10 @@ def replicas_table(replicas: Comparison) -> str:
             load, _, throughput, *others = _load_row(measurements, name, cell)
             against_one = Summary.of(ratios(by_round(measurements, name, cell, "throughput"), base))
             rows.append((load, name, throughput, with_quartiles(against_one, "×"), *others))
-    header = ("Load", "Servers", "Requests/s", "Against one", "p50 ms", "p99 ms", "CPU µs a request")
+    header = ("Load", "Servers", "Requests/s", "Ratio to one replica", "p50 ms", "p99 ms", "CPU µs per request")
     return (
-        f"{table(header, rows)}\n\nOver REST; the servers, their gateway, PostgreSQL and the load generator share "
-        f"{replicas.machine['processor']}."
+        f"{table(header, rows)}\n\nAll loads use REST. The servers, their gateway, PostgreSQL and the load generator "
+        f"share {replicas.machine['processor']}."
     )
 
 
@@ -120,12 +121,12 @@ def growth_table(growth: Growth) -> str:
         duration = with_quartiles(Summary.of(row.durations))
         against_smallest = with_quartiles(Summary.of(ratio), "×")
         rows.append((row.engine, row.level, row.operation, f"{row.events:,}", duration, against_smallest))
-    ready = ", ".join(f"{seconds:.2f} s at {events} events" for events, seconds in growth.ready_seconds.items())
-    header = ("Engine", "Level", "Operation", "Events", "Median µs", "Against the fewest")
-    beside = with_quartiles(Summary.of(growth.beside_deep_pages), "×")
+    ready = [(events, f"{seconds:.2f}") for events, seconds in growth.ready_seconds.items()]
+    header = ("Engine", "Level", "Operation", "Events", "Median µs", "Ratio to the smallest")
+    ratio_to_usual = with_quartiles(Summary.of(growth.beside_deep_pages), "×")
     return (
-        f"{table(header, rows)}\n\nFrom start to ready: {ready}.\n\n"
-        f"p99 of snapshots beside a client that reads the deepest pages, against their p99 without: {beside}."
+        f"{table(header, rows)}\n\nTime from start to ready:\n\n{table(('Events', 'Seconds'), ready)}\n\n"
+        f"p99 of snapshots while another client reads the last pages, divided by their usual p99: {ratio_to_usual}."
     )
 
 
@@ -140,12 +141,12 @@ def soak_table(soak: Soak) -> str:
         for sample in soak.samples[:: max(1, len(soak.samples) // SOAK_ROWS)]
     ]
     counts = (
-        f"{soak.minutes:g} minutes, {soak.answered:,} answers, {soak.refused:,} of them errors, "
-        f"{soak.broken:,} connections left in the middle of a request."
+        f"{soak.minutes:g} minutes, {soak.answered:,} answers, {soak.refused:,} of them errors. Clients closed "
+        f"{soak.broken:,} further connections before they had an answer."
     )
     return f"{counts}\n\n{table(('Minute', 'Memory MB', 'File descriptors', 'Threads'), rows)}"
 
 
 def machine_table(comparison: Comparison) -> str:
-    facts = comparison.machine | {"rounds": f"{comparison.rounds}, each measurement {comparison.seconds} s"}
-    return table(("", ""), facts.items())
+    facts = comparison.machine | {"rounds": f"{comparison.rounds}, with {comparison.seconds} s for each measurement"}
+    return table(("Fact", "Value"), facts.items())

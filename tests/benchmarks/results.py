@@ -1,4 +1,4 @@
-"""What runs leave behind: JSON files in .benchmarks, for the reports."""
+"""The results of runs, stored as JSON files in .benchmarks, from which reports are made."""
 
 import json
 import statistics
@@ -17,8 +17,10 @@ def result_path(name: str) -> Path:
 
 
 class Comparison(NamedTuple):
-    """A run of compare.py, or of replicas.py. seconds: of each measurement. ready_seconds: of each round's
-    `mentorsync up`, where one was started alone.
+    """A run of compare.py or of replicas.py.
+
+    seconds: the duration of each measurement. ready_seconds: how long `mentorsync up` took to become ready, in each
+    round; empty for replicas.py.
     """
 
     rounds: int
@@ -38,7 +40,7 @@ class Comparison(NamedTuple):
 
 
 class GrowthRow(NamedTuple):
-    """The median duration, in microseconds, of an operation with `events` in the database, in each round."""
+    """durations: the median microseconds of an operation in each round, with `events` events in the database."""
 
     engine: str
     level: str
@@ -48,8 +50,10 @@ class GrowthRow(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """A run of growth.py. beside_deep_pages: p99 of snapshots beside deep pages over their usual p99, in each round.
-    ready_seconds: of `mentorsync up`, by number of events.
+    """A run of growth.py.
+
+    beside_deep_pages: the p99 of snapshots while another client reads the last pages, divided by their usual p99, in
+    each round. ready_seconds: how long `mentorsync up` took to become ready, by engine and number of events.
     """
 
     machine: dict[str, str]
@@ -62,7 +66,7 @@ class Growth(NamedTuple):
         return max(row.events for row in self.rows) == 10_000_000
 
     def ratios(self, engine: str, level: str, operation: str, events: int) -> list[float]:
-        """Each round's duration over the same round's at the smallest size."""
+        """Each round's duration, divided by the same round's duration at the smallest size."""
         rows = {row.events: row.durations for row in self.rows if row[:3] == (engine, level, operation)}
         if events not in rows:
             return []
@@ -74,7 +78,7 @@ class Growth(NamedTuple):
 
 
 class SoakSample(NamedTuple):
-    """memory: bytes. descriptors, threads: numbers. All of all processes."""
+    """Sums over all processes. seconds: since the start of the run. memory: bytes. descriptors, threads: counts."""
 
     seconds: float
     memory: int
@@ -83,7 +87,10 @@ class SoakSample(NamedTuple):
 
 
 class Soak(NamedTuple):
-    """A run of soak.py. answered, refused: requests; broken: connections that were left in the middle."""
+    """A run of soak.py.
+
+    answered: all answers. refused: those that were errors. broken: connections that clients closed before an answer.
+    """
 
     machine: dict[str, str]
     minutes: float
@@ -102,7 +109,7 @@ class Soak(NamedTuple):
 
     @property
     def memory_growth(self) -> float:
-        """Memory in the last quarter over that in the second; in the first, caches fill."""
+        """Memory in the last quarter of the run, divided by that in the second. In the first quarter caches fill."""
         memory = [sample.memory for sample in self.samples]
         quarter = len(memory) // 4
         return statistics.median(memory[-quarter:]) / statistics.median(memory[quarter : 2 * quarter])
@@ -120,11 +127,11 @@ class Results(NamedTuple):
 
 
 def save(result: Comparison | Growth | Soak, path: Path) -> None:
-    path.write_text(json.dumps(_named(result), indent=1) + "\n")
+    path.write_text(json.dumps(_as_json(result), indent=1) + "\n")
 
 
 def load_results(directory: Path) -> Results:
-    """What lies in a directory; a comparison must be there."""
+    """Loads the results in a directory. Raises FileNotFoundError if there is no comparison."""
     kinds = {"growth": Growth, "soak": Soak, "replicas": Comparison}
     others = {name: _load(kind, directory / f"{name}.json") for name, kind in kinds.items()}
     comparison = _load(Comparison, directory / "compare.json")
@@ -137,10 +144,10 @@ def _load(kind: Any, path: Path) -> Any:
     return kind.from_json(json.loads(path.read_text())) if path.exists() else None
 
 
-def _named(value: Any) -> Any:
-    """Named tuples as objects, all the way down, except cells, which stay lists."""
+def _as_json(value: Any) -> Any:
+    """Converts named tuples to objects, at every level. Only cells stay lists."""
     if isinstance(value, tuple) and hasattr(value, "_asdict") and type(value).__name__ != "Cell":
-        return {name: _named(item) for name, item in value._asdict().items()}
+        return {name: _as_json(item) for name, item in value._asdict().items()}
     if isinstance(value, list):
-        return [_named(item) for item in value]
+        return [_as_json(item) for item in value]
     return value

@@ -1,6 +1,7 @@
-"""Ten minutes of full load with clients that leave in the middle: `make bench-soak`. Writes .benchmarks/soak.json.
+"""Runs ten minutes of full load, while other clients disconnect in the middle of requests: `make bench-soak`.
 
-Meant to show leaks: memory, file descriptors and threads of all processes of `mentorsync up`, over time.
+Writes .benchmarks/soak.json. The run shows leaks: it records the memory, file descriptors and threads of all processes
+of `mentorsync up` over time.
 """
 
 import time
@@ -9,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.benchmarks.compare import require_tools, work_directory
-from tests.benchmarks.conversation import converse
+from tests.benchmarks.conversation import call_every_endpoint
 from tests.benchmarks.databases import MENTORS, Templates
+from tests.benchmarks.load.disconnecting import DisconnectingClients
 from tests.benchmarks.load.result import LoadResult
-from tests.benchmarks.load.rough import RoughClients
-from tests.benchmarks.load.wrk import Requests, report_of, start_wrk
+from tests.benchmarks.load.wrk import Requests, start_wrk, wait_for_result
 from tests.benchmarks.machine import describe
 from tests.benchmarks.processes import Footprint, Program, python_module
 from tests.benchmarks.progress import Progress
@@ -23,14 +24,14 @@ from tests.benchmarks.variants import FREE_ADDRESSES, MENTORSYNC, UP_REST
 
 FULL_SECONDS = 600
 QUICK_SECONDS = 30
-STRETCH_SECONDS = 10  # of load between two looks at the processes
-SUBMITTING_MENTORS = 1_000_000  # so many that snapshots stay small
+SAMPLE_SECONDS = 10  # of load between two samples
+SUBMITTING_MENTORS = 1_000_000  # with so many mentors, each mentor's snapshot stays small
 LOAD = (
     (Requests("submit", mentors=SUBMITTING_MENTORS), 32),
     (Requests("snapshot", mentors=MENTORS), 24),
     (Requests("list"), 8),
 )
-IDLE_SECONDS = 3  # after which nothing should hang on
+IDLE_SECONDS = 3  # before the last sample, so that connections and buffers can be released
 
 
 def main() -> None:
@@ -45,8 +46,8 @@ def main() -> None:
 
 
 def soak(seconds: int, directory: Path) -> Soak:
-    stretches = seconds // STRETCH_SECONDS
-    progress = Progress(stretches)
+    steps = seconds // SAMPLE_SECONDS
+    progress = Progress(steps)
     events = Templates(directory).copy("events", directory / "soak.db")
     program = Program(python_module(MENTORSYNC, "up"), FREE_ADDRESSES | {"MENTORSYNC_DATABASE_URL": events.url})
     try:
@@ -54,29 +55,29 @@ def soak(seconds: int, directory: Path) -> Soak:
         started = time.monotonic()
         samples = [sample(program, started)]
         loads: list[LoadResult] = []
-        with RoughClients(address) as rough:
-            for number in range(stretches):
-                loads += stretch(address, number)
+        with DisconnectingClients(address) as disconnecting:
+            for number in range(steps):
+                loads += run_loads(address, number)
                 samples.append(sample(program, started))
                 progress.step(f"{samples[-1].memory / 1e6:.0f} MB, {samples[-1].descriptors} descriptors")
         time.sleep(IDLE_SECONDS)
         samples.append(sample(program, started))
-        converse(address)  # it still answers, and rightly
+        call_every_endpoint(address)  # it still answers
     finally:
         program.stop()
     answered = sum(load.requests for load in loads)
     refused = sum(load.errors for load in loads)
-    return Soak(describe(directory), seconds / 60, answered, refused, rough.broken, samples)
+    return Soak(describe(directory), seconds / 60, answered, refused, disconnecting.closed, samples)
 
 
-def stretch(address: str, number: int) -> Iterator[LoadResult]:
-    """All loads at once."""
+def run_loads(address: str, number: int) -> Iterator[LoadResult]:
+    """Runs all loads at once, for SAMPLE_SECONDS."""
     processes = [
-        start_wrk(address, requests._replace(second=number % 60), in_flight, STRETCH_SECONDS)
+        start_wrk(address, requests._replace(second=number % 60), in_flight, SAMPLE_SECONDS)
         for requests, in_flight in LOAD
     ]
     for process in processes:
-        yield report_of(process)
+        yield wait_for_result(process)
 
 
 def sample(program: Program, started: float) -> SoakSample:

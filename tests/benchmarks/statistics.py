@@ -1,4 +1,4 @@
-"""What is said about repeated measurements: medians with quartiles, and ratios formed round by round."""
+"""Statistics of repeated measurements: medians with quartiles, and ratios within each round."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ class Summary(NamedTuple):
 
 
 def ratios(values: Mapping[int, float], base: Mapping[int, float]) -> list[float]:
-    """Each round's value over the same round's base: what disturbs a whole round, disturbs no ratio."""
+    """Each round's value divided by the same round's base. A slow round does not change the ratio."""
     return [values[number] / base[number] for number in sorted(values.keys() & base.keys()) if base[number]]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that `percent` of all values do not exceed; nan where there are none."""
+    """A measured value that at least `percent` of the values do not exceed, or nan if there are no values."""
     if not values:
         return float("nan")
     ordered = sorted(values)

@@ -1,4 +1,4 @@
-"""What is put under load: running programs with an address, or storage in a process of its own."""
+"""The subjects of a load: running servers, storage in its own process, or the disk."""
 
 import json
 import subprocess
@@ -35,17 +35,17 @@ REQUESTS = {
 
 class Subject(Protocol):
     def measure(self, variant: str, cell: Cell, number: int, seconds: int) -> Measurement:
-        """Puts the cell's load on the subject for `seconds`, in the round of this number."""
+        """Puts the cell's load on the subject for `seconds`, in round `number`."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Programs that serve REST or gRPC at an address. `others`: further processes whose CPU counts, by their id."""
+    """Programs that serve REST or gRPC at an address. other_pids: further processes whose CPU time is counted."""
 
     address: str
     programs: Sequence[Program]
     events: EventTable | None = None
-    others: Sequence[int] = field(default=())
+    other_pids: Sequence[int] = field(default=())
 
     def measure(self, variant: str, cell: Cell, number: int, seconds: int) -> Measurement:
         before = self.events.count(cell.operation) if self.events else None
@@ -62,12 +62,12 @@ class Server:
         return run_wrk(self.address, requests, cell.in_flight, seconds)
 
     def _cpu_seconds(self) -> dict[str, float]:
-        return cpu_seconds([*(program.pid for program in self.programs), *self.others])
+        return cpu_seconds([*(program.pid for program in self.programs), *self.other_pids])
 
 
 @dataclass(frozen=True)
 class StorageWriters:
-    """writers.py on an empty database."""
+    """writers.py, run as a process on an empty database."""
 
     kind: str
     events: EventTable
@@ -83,7 +83,7 @@ class StorageWriters:
 
 @dataclass(frozen=True)
 class Disk:
-    """One of disk.py's functions on a new file."""
+    """One of the functions of disk.py, on a new file."""
 
     run: Callable[[Path, int, float], LoadResult]
     path: Path
@@ -95,10 +95,10 @@ class Disk:
         return _measurement(variant, cell, number, load, cpu, fault_of(load, 0, None, None))
 
 
-def _measurement(  # noqa: PLR0913, PLR0917 - one for each thing that a measurement is made of
+def _measurement(  # noqa: PLR0913, PLR0917 - one for each part of a measurement
     variant: str, cell: Cell, number: int, load: LoadResult, cpu: dict[str, float], fault: str
 ) -> Measurement:
-    """cpu: seconds by process, to which the load generator is added."""
+    """cpu: seconds by process name, without the load generator."""
     seconds = cpu | {"load generator": load.generator}
     per_request = {name: value / max(load.requests, 1) * 1e6 for name, value in seconds.items() if value}
     return Measurement(variant, cell, number, load.requests / load.seconds, load.p50, load.p99, per_request, fault)

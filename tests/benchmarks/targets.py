@@ -1,4 +1,4 @@
-"""What the service is to reach, and how far it came."""
+"""The performance targets, with the measured values for each."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -14,7 +14,7 @@ from tests.benchmarks.variants import Variant
 
 
 class Bound(NamedTuple):
-    """Two steps, in one unit, and whether they are lower or upper bounds."""
+    """Two limits in one unit. at_least: whether they are lower limits or upper ones."""
 
     must: float
     goal: float
@@ -22,22 +22,24 @@ class Bound(NamedTuple):
     at_least: bool = True
 
     def verdict(self, value: float) -> str:
-        for step, word in ((self.goal, "goal"), (self.must, "must")):
-            if value >= step if self.at_least else value <= step:
-                return word
+        for limit, name in ((self.goal, "goal"), (self.must, "must")):
+            if value >= limit if self.at_least else value <= limit:
+                return name
         return "missed"
 
 
 class Target(NamedTuple):
-    """One row. values: one for each round; empty where nothing was measured."""
+    """One row of the table. values: one for each round; empty if nothing was measured."""
 
-    what: str
+    description: str
     bound: Bound
     values: list[float]
 
 
 class RatioRow(NamedTuple):
-    what: str
+    """The ratio of a metric (a field of Measurement, `label` in the table) between two variants under one load."""
+
+    label: str
     cell: Cell
     variant: Variant
     base: Variant
@@ -71,7 +73,7 @@ RATIO_ROWS = (
     RatioRow("throughput", cells.STORAGE_SUBMIT_64, v.ENGINE, v.ORM, Bound(12, 18)),
     RatioRow("throughput", cells.POSTGRES_SUBMIT_64, v.POSTGRES, v.POSTGRES_ORM, Bound(4, 6)),
     RatioRow("throughput", cells.POSTGRES_SUBMIT_1, v.POSTGRES, v.POSTGRES_ORM, Bound(1, 1.5)),
-    # What the embedded mode was made for.
+    # The purpose of the embedded mode.
     RatioRow("throughput", cells.REST_SUBMIT_16, v.EMBEDDED, v.SEPARATE, Bound(1.7, 1.7)),
     RatioRow("throughput", cells.REST_SUBMIT_64, v.EMBEDDED, v.SEPARATE, Bound(2, 2)),
     RatioRow("throughput", cells.REST_SNAPSHOT_16, v.EMBEDDED, v.SEPARATE, Bound(2.2, 2.2)),
@@ -81,12 +83,16 @@ GROWING = ("page 1", "snapshot", "submit", "update")
 
 
 def all_targets(results: Results) -> list[Target]:
-    """Every row, whether it was measured or not."""
+    """All targets, measured or not."""
     return [
         *comparison_targets(results.comparison),
         *growth_targets(results.growth),
         *soak_targets(results.soak),
-        Target("Ready after a warm start (`mentorsync up`)", at_most(3, 1.5, " s"), results.comparison.ready_seconds),
+        Target(
+            "Time from start to ready of `mentorsync up` (warm start)",
+            at_most(3, 1.5, " s"),
+            results.comparison.ready_seconds,
+        ),
     ]
 
 
@@ -95,22 +101,26 @@ def comparison_targets(comparison: Comparison) -> Iterator[Target]:
         values, base = (
             by_round(comparison.measurements, variant.name, row.cell, row.metric) for variant in (row.variant, row.base)
         )
-        what = f"{row.cell}: {row.what} of {row.variant.name}, against {row.base.name}"
-        yield Target(what, row.bound, ratios(values, base))
+        description = f"{row.cell}: {row.label} of {row.variant.name}, compared with {row.base.name}"
+        yield Target(description, row.bound, ratios(values, base))
 
 
 def growth_targets(growth: Growth | None) -> Iterator[Target]:
     for engine, operation in product(("SQLite", "PostgreSQL"), GROWING):
         values = growth.ratios(engine, "storage", operation, 10_000_000) if growth else []
-        what = f"Storage on {engine}, {operation} at 10,000,000 events, against 1,000"
-        yield Target(what, at_most(1.3, 1.1), values)
+        description = f"Storage on {engine}: time of {operation} at 10,000,000 events, compared with 1,000"
+        yield Target(description, at_most(1.3, 1.1), values)
     values = growth.beside_deep_pages if growth else []
-    what = "p99 of snapshots while another client reads the deepest pages of 1,000,000 pending, against its usual"
-    yield Target(what, at_most(1.5, 1.2), values)
+    description = (
+        "p99 of snapshots while another client reads the last pages of 1,000,000 pending events, compared with usual"
+    )
+    yield Target(description, at_most(1.5, 1.2), values)
 
 
 def soak_targets(soak: Soak | None) -> Iterator[Target]:
     memory = [soak.memory_after / 1e6] if soak else []
-    yield Target("Memory after the soak, embedded, Envoy included", at_most(180, 130, " MB"), memory)
+    yield Target("Memory after the soak: embedded, Envoy included", at_most(180, 130, " MB"), memory)
     growth = [soak.memory_growth] if soak else []
-    yield Target("Memory in the soak's last quarter, against its second", at_most(1.05, 1.02), growth)
+    yield Target(
+        "Memory in the last quarter of the soak, compared with its second quarter", at_most(1.05, 1.02), growth
+    )

@@ -1,4 +1,4 @@
-"""The variants that are compared, and how each is started."""
+"""The variants that are compared, with a function that starts each."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,21 +19,22 @@ from tests.benchmarks.subjects import Disk, Server, StorageWriters, Subject
 from tests.postgres_server import PostgresServer
 
 FREE_ADDRESSES = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")}
-# What the programs announce.
+# Patterns of the addresses that the programs print.
 UP_REST = r"REST +http://(\S+)"
 UP_GRPC = r"gRPC +(\S+)"
 SERVE_GRPC = r'"grpc": "(\S+)"'
 GATEWAY_REST = r'"rest": "(\S+)"'
 UVICORN = r"running on http://(\S+)"
-FELL_BACK = "as two processes instead"  # Envoy could not host Python, and `up` runs separate
+FELL_BACK = "as two processes instead"  # `up` prints it when Envoy cannot host Python
 MENTORSYNC = "mentorsync"
 PEERS = "tests.benchmarks.peers"
-TUNED = (f"{PEERS}.tuned",)  # what shares grpc or the engine with the server shares its settings too
+TUNED = (f"{PEERS}.tuned",)  # runs a peer that uses grpc or the engine with the server's own settings
 
 
-class Surroundings(NamedTuple):
-    """What a round's variants start in: an empty folder, the templates, PostgreSQL with the process that it is, and the
-    stack that stops what was started.
+class RoundResources(NamedTuple):
+    """The resources of one round's variants.
+
+    directory: empty at first. postgres_pid: PostgreSQL's main process. stack: stops the programs at the end.
     """
 
     directory: Path
@@ -49,13 +50,13 @@ class Surroundings(NamedTuple):
         return program
 
     def database(self, table: str) -> EventTable:
-        """A copy of a template, for one variant alone."""
+        """Copies a template for one variant."""
         number = len(list(self.directory.glob("*.db")))
         return self.templates.copy(table, self.directory / f"{number}.db")
 
 
-# Starts a variant, and returns what waits until it serves: so variants start side by side.
-Start = Callable[[Surroundings], Callable[[], Subject]]
+# Starts a variant and returns a function that waits until it is ready. So all variants can start at the same time.
+Start = Callable[[RoundResources], Callable[[], Subject]]
 
 
 class Variant(NamedTuple):
@@ -65,11 +66,11 @@ class Variant(NamedTuple):
 
 
 def up(*arguments: str) -> Start:
-    """`mentorsync up`, REST."""
+    """Runs `mentorsync up` and measures it over REST."""
 
-    def start(surroundings: Surroundings) -> Callable[[], Server]:
-        events = surroundings.database("events")
-        program = surroundings.program(MENTORSYNC, "up", *arguments, url=events.url)
+    def start(resources: RoundResources) -> Callable[[], Server]:
+        events = resources.database("events")
+        program = resources.program(MENTORSYNC, "up", *arguments, url=events.url)
 
         def wait() -> Server:
             address = program.wait_for(UP_REST)
@@ -82,92 +83,92 @@ def up(*arguments: str) -> Start:
 
 
 def uvicorn(module: str, table: str, *launcher: str) -> Start:
-    """A FastAPI peer. Its server writes its access log, as it does by default, and as the service writes its own."""
+    """Runs a FastAPI peer in uvicorn. Its access log is on, as by default, because the service has one too."""
 
-    def start(surroundings: Surroundings) -> Callable[[], Server]:
-        events = surroundings.database(table)
+    def start(resources: RoundResources) -> Callable[[], Server]:
+        events = resources.database(table)
         application = f"{PEERS}.{module}:create_app"
         arguments = ("--factory", application, "--port=0", "--loop=uvloop", "--http=httptools")
-        program = surroundings.program(*launcher, "uvicorn", *arguments, url=events.url)
+        program = resources.program(*launcher, "uvicorn", *arguments, url=events.url)
         return lambda: Server(program.wait_for(UVICORN), [program], events)
 
     return start
 
 
-def start_embedded_echo(surroundings: Surroundings) -> Callable[[], Server]:
-    program = surroundings.program(*TUNED, f"{PEERS}.echo_gateway")
+def start_embedded_echo(resources: RoundResources) -> Callable[[], Server]:
+    program = resources.program(*TUNED, f"{PEERS}.echo_gateway")
     return lambda: Server(program.wait_for(UP_REST), [program])
 
 
-def start_grpc_echo(surroundings: Surroundings) -> Callable[[], Server]:
-    program = surroundings.program(*TUNED, f"{PEERS}.echo_grpc")
+def start_grpc_echo(resources: RoundResources) -> Callable[[], Server]:
+    program = resources.program(*TUNED, f"{PEERS}.echo_grpc")
     return lambda: Server(program.wait_for(UP_GRPC), [program])
 
 
-def start_echo_behind_envoy(surroundings: Surroundings) -> Callable[[], Server]:
-    echo = surroundings.program(*TUNED, f"{PEERS}.echo_grpc")
-    gateway = surroundings.program(MENTORSYNC, "gateway", "--upstream", echo.wait_for(UP_GRPC))
+def start_echo_behind_envoy(resources: RoundResources) -> Callable[[], Server]:
+    echo = resources.program(*TUNED, f"{PEERS}.echo_grpc")
+    gateway = resources.program(MENTORSYNC, "gateway", "--upstream", echo.wait_for(UP_GRPC))
     return lambda: Server(gateway.wait_for(GATEWAY_REST), [gateway, echo])
 
 
-def start_serve(surroundings: Surroundings) -> Callable[[], Server]:
-    events = surroundings.database("events")
-    program = surroundings.program(MENTORSYNC, "serve", url=events.url)
+def start_serve(resources: RoundResources) -> Callable[[], Server]:
+    events = resources.database("events")
+    program = resources.program(MENTORSYNC, "serve", url=events.url)
     return lambda: Server(program.wait_for(SERVE_GRPC), [program], events)
 
 
-def start_serve_on_postgres(surroundings: Surroundings) -> Callable[[], Server]:
-    events = EventTable(_new_postgres_database(surroundings, "engine"), "events")
+def start_serve_on_postgres(resources: RoundResources) -> Callable[[], Server]:
+    events = EventTable(_new_postgres_database(resources, "engine"), "events")
     engine = open_engine(events.url)
     migrate(engine)
     engine.close()
-    program = surroundings.program(MENTORSYNC, "serve", url=events.url)
-    return lambda: Server(program.wait_for(SERVE_GRPC), [program], events, [surroundings.postgres_pid])
+    program = resources.program(MENTORSYNC, "serve", url=events.url)
+    return lambda: Server(program.wait_for(SERVE_GRPC), [program], events, [resources.postgres_pid])
 
 
-def start_orm_on_postgres(surroundings: Surroundings) -> Callable[[], Server]:
-    events = EventTable(_new_postgres_database(surroundings, "orm"), "event")
+def start_orm_on_postgres(resources: RoundResources) -> Callable[[], Server]:
+    events = EventTable(_new_postgres_database(resources, "orm"), "event")
     open_database(events.url).close()
-    program = surroundings.program(*TUNED, f"{PEERS}.grpc_orm", url=events.url)
-    return lambda: Server(program.wait_for(UP_GRPC), [program], events, [surroundings.postgres_pid])
+    program = resources.program(*TUNED, f"{PEERS}.grpc_orm", url=events.url)
+    return lambda: Server(program.wait_for(UP_GRPC), [program], events, [resources.postgres_pid])
 
 
-def writers(kind: str, table: str) -> Start:
-    def start(surroundings: Surroundings) -> Callable[[], StorageWriters]:
-        url = f"sqlite:///{surroundings.directory / kind}"
+def storage_writers(kind: str, table: str) -> Start:
+    def start(resources: RoundResources) -> Callable[[], StorageWriters]:
+        url = f"sqlite:///{resources.directory / kind}"
         return lambda: StorageWriters(kind, EventTable(url, table))
 
     return start
 
 
-def start_group_commit(surroundings: Surroundings) -> Callable[[], Disk]:
-    return lambda: Disk(run_group_commit, surroundings.directory / "group-commit")
+def start_group_commit(resources: RoundResources) -> Callable[[], Disk]:
+    return lambda: Disk(run_group_commit, resources.directory / "group-commit")
 
 
-def start_fdatasync(surroundings: Surroundings) -> Callable[[], Disk]:
-    return lambda: Disk(run_fdatasync, surroundings.directory / "fdatasync")
+def start_fdatasync(resources: RoundResources) -> Callable[[], Disk]:
+    return lambda: Disk(run_fdatasync, resources.directory / "fdatasync")
 
 
-def _new_postgres_database(surroundings: Surroundings, name: str) -> str:
-    surroundings.postgres.execute(f"DROP DATABASE IF EXISTS {name}")
-    surroundings.postgres.execute(f"CREATE DATABASE {name}")
-    return surroundings.postgres.url(name)
+def _new_postgres_database(resources: RoundResources, name: str) -> str:
+    resources.postgres.execute(f"DROP DATABASE IF EXISTS {name}")
+    resources.postgres.execute(f"CREATE DATABASE {name}")
+    return resources.postgres.url(name)
 
 
-ECHOED_OVER_REST = (cells.REST_SNAPSHOT_64, cells.REST_SUBMIT_1, cells.REST_SUBMIT_64)
+ECHO_CELLS = (cells.REST_SNAPSHOT_64, cells.REST_SUBMIT_1, cells.REST_SUBMIT_64)
 EMBEDDED = Variant("embedded", cells.REST_CELLS, up())
 EMBEDDED_AGAIN = Variant("embedded, again", cells.REST_CELLS, up())
 SEPARATE = Variant("separate", cells.REST_CELLS, up("--separate"))
 FASTAPI_ORM = Variant("FastAPI + Peewee ORM", cells.REST_CELLS, uvicorn("rest_orm", "event"))
 FASTAPI_ENGINE = Variant("FastAPI + our engine", cells.REST_CELLS, uvicorn("rest_engine", "events", *TUNED))
-EMBEDDED_ECHO = Variant("echo inside Envoy", ECHOED_OVER_REST, start_embedded_echo)
-ECHO_BEHIND_ENVOY = Variant("grpc.aio echo behind Envoy", ECHOED_OVER_REST, start_echo_behind_envoy)
+EMBEDDED_ECHO = Variant("echo inside Envoy", ECHO_CELLS, start_embedded_echo)
+ECHO_BEHIND_ENVOY = Variant("grpc.aio echo behind Envoy", ECHO_CELLS, start_echo_behind_envoy)
 GRPC_SERVER = Variant("grpcio server", cells.GRPC_CELLS, start_serve)
 GRPC_ECHO = Variant("grpc.aio echo", cells.GRPC_CELLS, start_grpc_echo)
 POSTGRES = Variant("grpcio server", cells.POSTGRES_CELLS, start_serve_on_postgres)
 POSTGRES_ORM = Variant("Peewee ORM behind gRPC", cells.POSTGRES_CELLS, start_orm_on_postgres)
-ENGINE = Variant("engine", (cells.STORAGE_SUBMIT_64,), writers("engine", "events"))
-ORM = Variant("Peewee ORM", (cells.STORAGE_SUBMIT_64,), writers("orm", "event"))
+ENGINE = Variant("engine", (cells.STORAGE_SUBMIT_64,), storage_writers("engine", "events"))
+ORM = Variant("Peewee ORM", (cells.STORAGE_SUBMIT_64,), storage_writers("orm", "event"))
 GROUP_COMMIT = Variant("sqlite3 alone, batches of 64", (cells.STORAGE_SUBMIT_64,), start_group_commit)
 FDATASYNC = Variant("4 KiB, one after the other", (cells.DISK_SYNC,), start_fdatasync)
 VARIANTS = (
@@ -182,12 +183,12 @@ class StartedVariant(NamedTuple):
 
 
 @contextmanager
-def started(surroundings: Surroundings) -> Iterator[tuple[list[StartedVariant], float]]:
-    """All variants, running, and after how many seconds the first of them, started alone, was ready."""
-    with surroundings.stack:
+def started(resources: RoundResources) -> Iterator[tuple[list[StartedVariant], float]]:
+    """Starts the first variant alone, then the others. Yields all, and the seconds until the first was ready."""
+    with resources.stack:
         before = time.perf_counter()
-        first = VARIANTS[0].start(surroundings)()
+        first = VARIANTS[0].start(resources)()
         ready_seconds = time.perf_counter() - before
-        waits = [variant.start(surroundings) for variant in VARIANTS[1:]]
+        waits = [variant.start(resources) for variant in VARIANTS[1:]]
         subjects = [first, *(wait() for wait in waits)]
         yield [StartedVariant(*pair) for pair in zip(VARIANTS, subjects, strict=True)], ready_seconds

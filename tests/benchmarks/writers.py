@@ -1,7 +1,7 @@
-"""Storage without a service: writers that each submit one event after the other, against the engine or the ORM.
+"""Measures storage without a service: several writers submit events, each one after the other.
 
-Run as a module, in a process of its own. Arguments: "engine" or "orm", the database URL, writers, seconds.
-Prints a LoadResult and the CPU seconds used, as JSON.
+Run as a module, in its own process. Arguments: "engine" or "orm", the database URL, number of writers, seconds.
+Prints a LoadResult and the used CPU seconds as JSON.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from tests.benchmarks.peers.orm import ThreadedOrm
 from tests.benchmarks.peers.storage import Storage, Writes
 from tests.benchmarks.statistics import percentile
 
-MENTORS = 10_000  # as many as over REST
+MENTORS = 10_000  # the same number as in the REST loads
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def run(kind: str, url: str, writers: int, seconds: float) -> LoadResult:
 
 
 async def _submit(writes: Writes, number: int) -> None:
-    # One second holds them all, a nanosecond apart: each submit is another one, and none is stale.
+    # All timestamps lie within one second, so no event is stale. They differ by a nanosecond, so no submit is a repeat.
     client_timestamp = 1_774_516_495_000_000_000 + number
     operation = SubmitOperation(
         mentor_id(number % MENTORS), EventType.PAUSE, "Taking a short break", client_timestamp, None

@@ -1,6 +1,6 @@
-"""gRPC load by h2load (https://nghttp2.org): several processes, since each can send only one body.
+"""gRPC load from h2load (https://nghttp2.org). Several processes run, because each can send only one body.
 
-h2load knows HTTP's status and not gRPC's: what was really done shows in the database alone.
+h2load counts HTTP statuses, not gRPC statuses. So the database must be checked afterwards.
 """
 
 import resource
@@ -15,7 +15,7 @@ from tests.benchmarks.filling import mentor_id
 from tests.benchmarks.load.result import LoadResult
 from tests.benchmarks.statistics import percentile
 
-MAX_CONNECTIONS = 8  # of one mentor each; further calls in flight share them as streams
+MAX_CONNECTIONS = 8  # each sends calls for one mentor; more calls in flight are more streams on a connection
 
 
 def submit_payload(mentor: str) -> bytes:
@@ -32,8 +32,8 @@ HEADERS = ("content-type: application/grpc", "te: trailers")
 
 
 def run_h2load(address: str, operation: str, in_flight: int, seconds: float) -> LoadResult:
-    """Keeps `in_flight` calls of an operation unanswered for `seconds`. Submits have no client_timestamp, so that each
-    is a new event.
+    """Keeps `in_flight` calls of an operation in flight for `seconds`. Submits have no client_timestamp, so each one is
+    a new event.
     """
     method, make_payload = CALLS[operation]
     url = f"http://{address}{PATH_PREFIX}{method}"

@@ -1,7 +1,7 @@
--- What wrk sends, one request after the other. Arguments: those of wrk.py's Requests, in its order.
+-- Builds the requests that wrk sends. Arguments: the fields of Requests in wrk.py, in the same order.
 
 local PREFIX = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
-local SCATTER, SCATTER_MODULUS = 2654435761, 4294967296 -- of filling.py
+local SCATTER, SCATTER_MODULUS = 2654435761, 4294967296 -- as in filling.py
 
 local count = 0
 local second, page, first_event, events, mentors

@@ -1,10 +1,12 @@
-"""What a load generator reports."""
+"""The result of a load generator."""
 
 from typing import NamedTuple
 
 
 class LoadResult(NamedTuple):
-    """Answered requests, errors among them, and how long they took. p50, p99: microseconds; generator: CPU seconds."""
+    """requests: all answers. errors: those that were errors. seconds: duration of the load. p50, p99: microseconds.
+    generator: CPU seconds of the load generator.
+    """
 
     requests: int
     seconds: float

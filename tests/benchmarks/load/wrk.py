@@ -1,4 +1,4 @@
-"""HTTP/1.1 load by wrk (https://github.com/wg/wrk), with requests made by requests.lua."""
+"""HTTP/1.1 load from wrk (https://github.com/wg/wrk). The script requests.lua builds the requests."""
 
 import json
 import resource
@@ -9,13 +9,16 @@ from typing import NamedTuple
 from tests.benchmarks.load.result import LoadResult
 
 SCRIPT = Path(__file__).with_name("requests.lua")
-TIMEOUT_SECONDS = 30  # a slow answer is a slow answer, not an error
+TIMEOUT_SECONDS = 30  # long, so that a slow answer does not count as an error
 
 
 class Requests(NamedTuple):
-    """What to send. second: 0 to 59, that of the client timestamps: no two runs on one database may share it, or they
-    repeat each other. page: for lists. Updates and deletes go through `events` events from number `first_event` on,
-    submits and snapshots through `mentors` mentors.
+    """The requests to send.
+
+    second: 0 to 59, the second in the client timestamps of submits. Two runs on one database must not use the same
+    second, or the later one would repeat the submits of the earlier one. page: the page that lists request. Updates and
+    deletes go through `events` events, from event number `first_event` on. Submits and snapshots go through `mentors`
+    mentors.
     """
 
     operation: str
@@ -27,10 +30,10 @@ class Requests(NamedTuple):
 
 
 def run_wrk(address: str, requests: Requests, in_flight: int, seconds: int) -> LoadResult:
-    """Keeps `in_flight` requests unanswered for `seconds`, from one thread."""
+    """Keeps `in_flight` requests in flight for `seconds`. wrk uses one thread."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with start_wrk(address, requests, in_flight, seconds) as process:
-        load = report_of(process)
+        load = wait_for_result(process)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return load._replace(generator=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
@@ -42,7 +45,7 @@ def start_wrk(address: str, requests: Requests, in_flight: int, seconds: int) ->
     return subprocess.Popen([*command, f"http://{address}/", "--", *arguments], stdout=subprocess.PIPE, text=True)
 
 
-def report_of(process: "subprocess.Popen[str]") -> LoadResult:
-    """Waits for the end. The generator's own CPU is not in it."""
+def wait_for_result(process: "subprocess.Popen[str]") -> LoadResult:
+    """Waits until wrk ends, and returns its result. `generator` (wrk's CPU time) is 0."""
     output, _ = process.communicate()
     return LoadResult(**json.loads(output.strip().rpartition("\n")[2]), generator=0)

@@ -1,4 +1,4 @@
-"""What the echoes answer: messages of the sizes that the service's own answers have."""
+"""The answers of the echo servers. They have the same sizes as the service's answers."""
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp

@@ -1,4 +1,4 @@
-"""An application for Envoy to host that does gRPC's framing and nothing else: what the embedded host itself costs."""
+"""An ASGI application that only does gRPC's framing. It shows the cost of hosting an application inside Envoy."""
 
 from mentorsync.rpc import asgi
 
@@ -9,7 +9,7 @@ BODIES = {asgi.PATH_PREFIX + name: b"\0" + len(answer).to_bytes(4, "big") + answ
 
 async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
     if scope["type"] == "lifespan":
-        await live(receive, send)
+        await handle_lifespan(receive, send)
         return
     while (await receive()).get("more_body"):
         pass
@@ -18,7 +18,7 @@ async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None
     await send(asgi.OK_TRAILERS)
 
 
-async def live(receive: asgi.Receive, send: asgi.Send) -> None:
+async def handle_lifespan(receive: asgi.Receive, send: asgi.Send) -> None:
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()

@@ -1,4 +1,4 @@
-"""Envoy with the echo of echo_asgi.py inside: what the embedded host costs without the service."""
+"""Envoy with the application of echo_asgi.py inside. It shows the cost of the embedded mode without the service."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.launcher import Gateway
 
 APPLICATION = f"{__package__}.echo_asgi:app"
-NO_SERVER = [Address("127.0.0.1", 1)]  # the gateway's health asks for one, the calls do not
+NO_SERVER = [Address("127.0.0.1", 1)]  # /healthz needs a server's address, the calls do not
 
 
 async def serve(settings: Namespace) -> None:

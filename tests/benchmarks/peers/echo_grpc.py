@@ -1,4 +1,4 @@
-"""A bare grpc.aio server that answers without decoding anything: what gRPC itself costs, with the server's settings."""
+"""A bare grpc.aio server that decodes nothing. It shows the cost of gRPC itself, with the service's server options."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ from mentorsync.rpc.service import SERVICE_NAME
 from tests.benchmarks.peers.answers import ANSWERS
 
 
-def answering(answer: bytes) -> Callable[[bytes, Any], Awaitable[bytes]]:
+def make_handler(answer: bytes) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def handle(_request: bytes, _context: Any) -> bytes:
         return answer
 
@@ -28,10 +28,10 @@ async def serve(address: Address) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = grpc.aio.server(options=OPTIONS)
     methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-        name: grpc.unary_unary_rpc_method_handler(answering(answer)) for name, answer in ANSWERS.items()
+        name: grpc.unary_unary_rpc_method_handler(make_handler(answer)) for name, answer in ANSWERS.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, methods),))
-    health_servicer = health.aio.HealthServicer()  # the gateway in front asks for it
+    health_servicer = health.aio.HealthServicer()  # the gateway in front checks it
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     await health_servicer.set(SERVICE_NAME, health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port(str(address))

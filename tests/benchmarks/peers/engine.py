@@ -1,4 +1,4 @@
-"""The project's own storage engine, without the service around it."""
+"""The project's storage engine, without the service around it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from tests.benchmarks.peers.storage import Storage
 
 @asynccontextmanager
 async def open_engine_storage(url: str) -> AsyncIterator[Storage]:
-    """Migrates the database, and closes it at the end, with everything written."""
+    """Migrates the database. At the end, finishes all writes and closes it."""
     engine = open_engine(url)
     migrate(engine)
     writer = Writer(engine.open_store, lambda _operations: None)

@@ -17,19 +17,19 @@ from mentorsync.rpc.service import Service
 
 from tests.benchmarks.peers.orm import ThreadedOrm
 
-CONNECTIONS = 10  # to PostgreSQL, one for each thread: a tenth faster than 40 with 64 calls in flight
+CONNECTIONS = 10  # to PostgreSQL, one for each thread; with 64 calls in flight a tenth faster than 40 connections
 SETTINGS = (DATABASE_URL, GRPC_ADDRESS, LOG_LEVEL)
 
 
 class ProbedOrm(ThreadedOrm):
     async def probe(self) -> None:
-        """Nothing: this server's health is nobody's business."""
+        """Does nothing: the benchmark does not use this server's health."""
 
 
 async def serve(settings: Namespace, call_log: LineWriter) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    orm = cast("Any", ProbedOrm(settings.database_url, CONNECTIONS))  # stands for both the reader and the writer
+    orm = cast("Any", ProbedOrm(settings.database_url, CONNECTIONS))  # used both as the reader and as the writer
     service = Service(Calls(orm, orm), Metrics(), call_log)
     async with grpc_server(service, orm, settings.grpc_address) as (address, _):
         print(f"gRPC {address}", flush=True)

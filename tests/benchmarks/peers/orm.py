@@ -1,4 +1,4 @@
-"""The storage that services usually have: a transaction for each request, in a thread pool, through Peewee's ORM."""
+"""The usual storage of a service: Peewee's ORM in a thread pool, with a transaction for each request."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,25 +20,25 @@ from peewee import IntegrityError, SqliteDatabase
 from tests.benchmarks.peers.orm_models import Event, Mentor, open_database
 
 Result = TypeVar("Result")
-ORDER = Event._meta.primary_key  # noqa: SLF001 - Peewee's documented way to a field that it adds itself
-THREADS = 40  # what FastAPI gives handlers that are plain functions
+ORDER = Event._meta.primary_key  # noqa: SLF001 - Peewee documents this way to its automatic field
+THREADS = 40  # the number of threads in which FastAPI runs plain functions
 
 
 class Orm:
-    """Each method is one transaction, on the calling thread's own connection."""
+    """Each method runs one transaction, on the calling thread's own connection."""
 
     def __init__(self, url: str) -> None:
         self._database = open_database(url)
-        # SQLite's own advice: a transaction that will write asks for the lock at once, or it may fail when it writes.
+        # SQLite recommends that a writing transaction takes the lock at its start. Otherwise its first write may fail.
         is_sqlite = isinstance(self._database, SqliteDatabase)
         self._begin = ("IMMEDIATE",) if is_sqlite else ()
-        # SQLite has one writer. Threads that wait here, in turn, have a tenth of the p99 of those that poll its lock.
-        self._writing = Lock() if is_sqlite else nullcontext()
+        # SQLite has one writer. Threads that queue for this lock have a tenth of the p99 of threads that poll SQLite's.
+        self._write_lock = Lock() if is_sqlite else nullcontext()
 
     def write(self, operation: Operation) -> SyncEvent:
         try:
             return self._transact(operation)
-        except IntegrityError:  # another request was first with the same key, or made the mentor
+        except IntegrityError:  # another request used the same key first, or created the mentor
             return self._transact(operation)
 
     def page(self, page: int, limit: int, mentor_id: str | None) -> Page:
@@ -47,7 +47,7 @@ class Orm:
             query = query.where(Event.mentor_id == mentor_id)
         with self._database.atomic():
             total = query.count()
-            return Page(_published(query.order_by(ORDER).paginate(page, limit)), total)
+            return Page(_to_published(query.order_by(ORDER).paginate(page, limit)), total)
 
     def snapshot(self, mentor_id: str) -> Snapshot:
         with self._database.atomic():
@@ -55,18 +55,18 @@ class Orm:
             if mentor is None:
                 raise MentorNotFoundError(mentor_id)
             pending = Event.select().where(Event.pending, Event.mentor_id == mentor_id)
-            events = _published(pending.order_by(ORDER).limit(SNAPSHOT_EVENTS))
+            events = _to_published(pending.order_by(ORDER).limit(SNAPSHOT_EVENTS))
         return Snapshot(mentor_id, MentorStatus(mentor.status), mentor.last_updated, events)
 
     def _transact(self, operation: Operation) -> SyncEvent:
-        with self._writing, self._database.atomic(*self._begin):
+        with self._write_lock, self._database.atomic(*self._begin):
             match operation:
                 case SubmitOperation():
-                    return _recorded(self._submit(operation))
+                    return _to_record(self._submit(operation))
                 case UpdateOperation():
-                    return _recorded(self._update(operation))
+                    return _to_record(self._update(operation))
                 case DeleteOperation():
-                    return _recorded(self._delete(operation))
+                    return _to_record(self._delete(operation))
 
     def _submit(self, submit: SubmitOperation) -> Any:
         if submit.request_key is not None:
@@ -75,7 +75,7 @@ class Orm:
                 if earlier.payload_digest != submit.payload_digest:
                     raise IdempotencyKeyReusedError
                 return earlier
-        mentor = self._locked(Mentor.select().where(Mentor.mentor_id == submit.mentor_id))
+        mentor = self._first_locked(Mentor.select().where(Mentor.mentor_id == submit.mentor_id))
         now = max(system_clock(), mentor.last_updated) if mentor else system_clock()
         event_effective_time = effective_time(submit.client_timestamp, now)
         decision = decide(
@@ -87,7 +87,7 @@ class Orm:
         accepted = isinstance(decision, Accepted)
         if accepted:
             values = {"status": decision.status, "last_updated": now, "last_effective_time": event_effective_time}
-            _put_mentor(mentor, submit.mentor_id, values)
+            _save_mentor(mentor, submit.mentor_id, values)
         return Event.create(
             sync_event_id=draw_event_id(),
             mentor_id=submit.mentor_id,
@@ -105,7 +105,7 @@ class Orm:
         )
 
     def _update(self, update: UpdateOperation) -> Any:
-        event = self._locked(Event.select().where(Event.sync_event_id == update.sync_event_id))
+        event = self._first_locked(Event.select().where(Event.sync_event_id == update.sync_event_id))
         if event is None or event.deleted_at is not None:
             raise EventNotFoundError(update.sync_event_id)
         acknowledged = event.acknowledged if update.acknowledged is None else update.acknowledged
@@ -117,7 +117,7 @@ class Orm:
         return event
 
     def _delete(self, delete: DeleteOperation) -> Any:
-        event = self._locked(Event.select().where(Event.sync_event_id == delete.sync_event_id))
+        event = self._first_locked(Event.select().where(Event.sync_event_id == delete.sync_event_id))
         if event is None:
             raise EventNotFoundError(delete.sync_event_id)
         if event.deleted_at is None:
@@ -126,13 +126,13 @@ class Orm:
             event.save(only=[Event.reason, Event.pending, Event.updated_at, Event.deleted_at])
         return event
 
-    def _locked(self, query: Any) -> Any:
-        """The one row of a query or None, locked where the engine locks rows at all."""
+    def _first_locked(self, query: Any) -> Any:
+        """Returns the first row of a query, or None. Locks the row if the engine has row locks."""
         return (query.for_update() if self._database.for_update else query).first()
 
 
 class ThreadedOrm:
-    """The same for an event loop: each call runs in a pool of threads."""
+    """The same storage for an event loop: each call runs in a thread pool."""
 
     def __init__(self, url: str, threads: int = THREADS) -> None:
         self._orm = Orm(url)
@@ -151,7 +151,7 @@ class ThreadedOrm:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
 
-def _put_mentor(mentor: Mentor | None, mentor_id: str, values: dict[str, int]) -> None:
+def _save_mentor(mentor: Mentor | None, mentor_id: str, values: dict[str, int]) -> None:
     if mentor is None:
         Mentor.create(mentor_id=mentor_id, **values)
     else:
@@ -160,7 +160,7 @@ def _put_mentor(mentor: Mentor | None, mentor_id: str, values: dict[str, int]) -
         mentor.save()
 
 
-def _recorded(event: Any) -> SyncEvent:
+def _to_record(event: Any) -> SyncEvent:
     return SyncEvent(
         sequence=event.id,
         revision=event.id,
@@ -180,7 +180,7 @@ def _recorded(event: Any) -> SyncEvent:
     )
 
 
-def _published(events: Any) -> list[PublishedEvent]:
+def _to_published(events: Any) -> list[PublishedEvent]:
     return [
         PublishedEvent(
             event.sync_event_id,

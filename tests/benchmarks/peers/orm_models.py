@@ -1,4 +1,4 @@
-"""The tables of the storage that uses Peewee as its ORM, as its documentation teaches it."""
+"""The tables of the ORM storage, written as Peewee's documentation recommends."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from peewee import (
     TextField,
 )
 
-BUSY_SECONDS = 30  # as long as it takes: with a shorter time, writers that wait for the lock fail under load
+BUSY_SECONDS = 30  # with a shorter time, writers that wait for the lock would fail under load
 SQLITE_PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": "full",  # an answered write survives a power cut, as with every variant here
@@ -36,7 +36,7 @@ class Mentor(OrmModel):
 
 
 class Event(OrmModel):
-    """A sync event; its automatic id gives the order. `pending` is kept as a column, so that an index serves lists."""
+    """A sync event. Its automatic id gives the order. `pending` is a column, so that lists can use an index."""
 
     sync_event_id = TextField(unique=True)
     mentor_id = TextField()
@@ -58,7 +58,7 @@ class Event(OrmModel):
 
 
 def open_database(url: str) -> Database:
-    """The database behind a URL, with the models bound to it and their tables made."""
+    """Opens the database of a URL, binds the models to it and creates their tables."""
     database: Database = _database(url)
     database.bind([Mentor, Event])
     database.create_tables([Mentor, Event])

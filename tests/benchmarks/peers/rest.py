@@ -1,4 +1,4 @@
-"""The five endpoints as a FastAPI application, over a storage that is opened with it."""
+"""The five endpoints as a FastAPI application. It opens its storage at startup and closes it at shutdown."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,15 +20,15 @@ PREFIX = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OpenStorage = Callable[[], AbstractAsyncContextManager[Storage]]
 SyncEventId = Annotated[messages.SyncEventId, Path()]
-REFUSALS: dict[type[DomainError], tuple[int, int, str]] = {
-    MentorNotFoundError: (404, code_pb2.NOT_FOUND, "mentor_id has had no event yet"),
-    EventNotFoundError: (404, code_pb2.NOT_FOUND, "sync_event_id names no event, or a deleted one"),
-    IdempotencyKeyReusedError: (400, code_pb2.INVALID_ARGUMENT, "idempotency-key came before with another payload"),
+DOMAIN_ERRORS: dict[type[DomainError], tuple[int, int, str]] = {
+    MentorNotFoundError: (404, code_pb2.NOT_FOUND, "mentor_id has no event yet"),
+    EventNotFoundError: (404, code_pb2.NOT_FOUND, "sync_event_id names no event, or a deleted event"),
+    IdempotencyKeyReusedError: (400, code_pb2.INVALID_ARGUMENT, "idempotency-key was used before with another payload"),
 }
 
 
 def build_app(open_storage: OpenStorage) -> FastAPI:
-    """Every handler awaits its storage; one with blocking calls has threads of its own."""
+    """Every handler awaits the storage. A storage with blocking calls runs them in its own threads."""
     storage: Storage
 
     @asynccontextmanager
@@ -38,8 +38,8 @@ def build_app(open_storage: OpenStorage) -> FastAPI:
             yield
 
     app = FastAPI(lifespan=lifespan)
-    app.add_exception_handler(DomainError, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(DomainError, domain_error_response)
+    app.add_exception_handler(RequestValidationError, validation_error_response)
 
     @app.get(PREFIX)
     async def list_sync_events(
@@ -71,7 +71,7 @@ def build_app(open_storage: OpenStorage) -> FastAPI:
     @app.put(PREFIX + "/events/{sync_event_id}")
     async def update_event(sync_event_id: SyncEventId, request: messages.UpdateRequest) -> messages.UpdateResponse:
         if request.acknowledged is None and request.reason is None:
-            raise RequestValidationError([{"loc": ("acknowledged",), "msg": "must be given, or reason, or both"}])
+            raise RequestValidationError([{"loc": ("acknowledged",), "msg": "or reason must be given"}])
         event = await storage.writes.write(UpdateOperation(sync_event_id, request.acknowledged, request.reason))
         return messages.UpdateResponse(
             sync_event_id=sync_event_id,
@@ -93,12 +93,12 @@ def nanoseconds(time: datetime) -> int:
     return (time - EPOCH) // timedelta(microseconds=1) * 1_000
 
 
-async def refused(_request: Request, error: Exception) -> JSONResponse:
-    http_status, code, message = REFUSALS[type(error)]  # type: ignore[index]  # registered for DomainError alone
+async def domain_error_response(_request: Request, error: Exception) -> JSONResponse:
+    http_status, code, message = DOMAIN_ERRORS[type(error)]  # type: ignore[index]  # registered for DomainError only
     return JSONResponse({"code": code, "message": message, "details": []}, http_status)
 
 
-async def invalid(_request: Request, error: Exception) -> JSONResponse:
+async def validation_error_response(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    message = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}" for fault in error.errors())
+    message = "; ".join(f"{'.'.join(map(str, violation['loc']))} {violation['msg']}" for violation in error.errors())
     return JSONResponse({"code": code_pb2.INVALID_ARGUMENT, "message": message, "details": []}, 400)

@@ -1,4 +1,4 @@
-"""FastAPI over the project's own storage engine: what gRPC and Envoy cost. Run by uvicorn as an application factory."""
+"""FastAPI over this project's storage engine, to compare it with gRPC and Envoy. An application factory for uvicorn."""
 
 import os
 from functools import partial

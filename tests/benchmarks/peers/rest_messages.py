@@ -1,4 +1,4 @@
-"""The contract's JSON as pydantic models, in its key order."""
+"""The contract's JSON messages as pydantic models, with the keys in the contract's order."""
 
 from datetime import UTC, datetime
 from enum import Enum

@@ -1,4 +1,4 @@
-"""FastAPI over Peewee's ORM: what a user would pick instead. Run by uvicorn as an application factory."""
+"""FastAPI over Peewee's ORM, the usual alternative to this service. An application factory for uvicorn."""
 
 import os
 from collections.abc import AsyncIterator

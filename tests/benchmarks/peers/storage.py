@@ -1,4 +1,4 @@
-"""What a peer needs of a storage, so that one REST application and one gRPC service can stand on any of them."""
+"""The interface of storage in peers. One REST application and one gRPC service can use any implementation of it."""
 
 from typing import NamedTuple, Protocol
 
@@ -8,7 +8,7 @@ from mentorsync.storage.reader import Page, Snapshot
 
 
 class Reads(Protocol):
-    """As mentorsync.storage's Reader."""
+    """The methods of the Reader in mentorsync.storage."""
 
     async def page(self, page: int, limit: int, mentor_id: str | None) -> Page: ...
 
@@ -16,7 +16,7 @@ class Reads(Protocol):
 
 
 class Writes(Protocol):
-    """As mentorsync.storage's Writer."""
+    """The method of the Writer in mentorsync.storage."""
 
     async def write(self, operation: Operation) -> SyncEvent: ...
 

@@ -1,6 +1,6 @@
-"""Runs another module as the program, with the interpreter and grpc set as the server sets them.
+"""Runs another module as the main program, with the server's settings of the interpreter and of grpc.
 
-Arguments: the module's name, and then its own.
+Arguments: the module's name, then the module's own arguments.
 """
 
 import runpy
@@ -10,7 +10,7 @@ from mentorsync import runtime
 
 
 def main() -> None:
-    runtime.prepare()  # before grpc is imported
+    runtime.prepare()  # must come before grpc is imported
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -1,4 +1,4 @@
-"""Clients that leave in the middle: of the headers, of the body, or before the answer."""
+"""Clients that disconnect in the middle of the headers, in the middle of the body, or before the answer."""
 
 import random
 import socket
@@ -10,19 +10,20 @@ from typing import Self
 from mentorsync.up import LIST_PATH
 
 THREADS = 2
-PAUSE_SECONDS = 0.01  # between two connections of one thread: about a hundred a second
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: closing sends RST
+PAUSE_SECONDS = 0.01  # between two connections of one thread: about 100 connections per second
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close() sends RST
 TIMEOUT_SECONDS = 5
-BODY = b'{"event_type":"PauseMentorEvent","mentor_id":"mntr_rough","reason":"Gone in the middle"}'
+BODY = b'{"event_type":"PauseMentorEvent","mentor_id":"mntr_disconnect","reason":"Client is gone"}'
 HEADERS = (
-    f"POST {LIST_PATH}/events HTTP/1.1\r\nhost: rough\r\ncontent-type: application/json\r\n"
+    f"POST {LIST_PATH}/events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
     f"content-length: {len(BODY)}\r\n\r\n"
 ).encode()
-LEFT_AT = (len(HEADERS) // 2, len(HEADERS), len(HEADERS) + len(BODY) // 2, len(HEADERS) + len(BODY))
+# The numbers of bytes after which a client disconnects.
+DISCONNECT_AFTER = (len(HEADERS) // 2, len(HEADERS), len(HEADERS) + len(BODY) // 2, len(HEADERS) + len(BODY))
 
 
-class RoughClients:
-    """Running while entered. broken: how many connections were left so far."""
+class DisconnectingClients:
+    """A context manager: the clients run inside the block. closed: the number of connections closed so far."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
@@ -32,7 +33,7 @@ class RoughClients:
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(THREADS)]
 
     @property
-    def broken(self) -> int:
+    def closed(self) -> int:
         return sum(self._counts)
 
     def __enter__(self) -> Self:
@@ -48,13 +49,13 @@ class RoughClients:
             thread.join()
 
     def _run(self, number: int) -> None:
-        choice = random.Random(number)  # noqa: S311 - no secret
+        choice = random.Random(number)  # noqa: S311 - not used for secrets
         while not self._stop.wait(PAUSE_SECONDS):
-            self._leave(choice.choice(LEFT_AT), resets=choice.random() < 0.5)
+            self._send_and_close(choice.choice(DISCONNECT_AFTER), with_reset=choice.random() < 0.5)
             self._counts[number] += 1
 
-    def _leave(self, sent_bytes: int, *, resets: bool) -> None:
+    def _send_and_close(self, sent_bytes: int, *, with_reset: bool) -> None:
         with socket.create_connection(self._address, TIMEOUT_SECONDS) as connection:
-            if resets:
+            if with_reset:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             connection.sendall((HEADERS + BODY)[:sent_bytes])
