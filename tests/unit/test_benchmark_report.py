@@ -1,4 +1,4 @@
-"""What the reports make of the runs that there are."""
+"""The benchmark reports, with and without the results of optional runs."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ PUBLISHED = ROOT / "docs" / "benchmarks"
 
 @pytest.fixture
 def replicas() -> Comparison:
-    """Two rounds, the second on a machine that was slower, with one replica and with two."""
+    """Two rounds with one replica and with two. The machine is slower in the second round."""
     throughputs = [
         ("1 replica", 0, 1_000.0),
         ("2 replicas", 0, 1_500.0),
@@ -28,15 +28,15 @@ def replicas() -> Comparison:
     return Comparison(2, 1, {"processor": "2 cores"}, [], measurements)
 
 
-def test_replicas_are_held_against_one_of_the_same_round(replicas: Comparison) -> None:
-    """However much slower a round was, the ratio is that of the others."""
+def test_replicas_are_compared_with_one_replica_of_the_same_round(replicas: Comparison) -> None:
+    """A slow round does not change the ratio."""
     _, _, one, two, *_ = (row.split(" | ") for row in replicas_table(replicas).splitlines())
     assert one[1:4] == ["1 replica", "600 (400\N{EN DASH}800)", "1.00\N{MULTIPLICATION SIGN}"]
     assert two[1:4] == ["2 replicas", "900 (600\N{EN DASH}1,200)", "1.50\N{MULTIPLICATION SIGN}"]
 
 
-def test_runs_come_back_from_their_files(tmp_path: Path, replicas: Comparison) -> None:
-    """Those that are not there are left out."""
+def test_saved_results_can_be_loaded(tmp_path: Path, replicas: Comparison) -> None:
+    """Missing files are left out."""
     save(replicas, tmp_path / "compare.json")
     assert load_results(tmp_path) == Results(replicas)
     save(replicas, tmp_path / "replicas.json")
@@ -44,7 +44,7 @@ def test_runs_come_back_from_their_files(tmp_path: Path, replicas: Comparison) -
 
 
 def test_a_report_has_a_section_for_each_run(replicas: Comparison) -> None:
-    """Also where nobody has run some of them."""
+    """A run without results has no section."""
     comparison = load_results(PUBLISHED).comparison
     assert "## Where the time of one REST submit goes" in full_report(Results(comparison)).splitlines()
     without = full_report(Results(comparison))
