@@ -1,4 +1,4 @@
-"""Gateways before stubs: how they are started, waited for, and what their answers must be."""
+"""Functions for tests of a gateway in front of stub servers: they start it, wait for it and check its answers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,16 +7,18 @@ import httpx
 from mentorsync_gateway.config import Address, Config, separate
 from mentorsync_gateway.launcher import Gateway
 
+from tests.server_process import wait_until
+
 BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
-ANYWHERE: Address = ("127.0.0.1", 0)
-MANY_TRIES = 20_000  # requests until what must come has come; one takes a fraction of a millisecond
+FREE_PORT: Address = ("127.0.0.1", 0)  # the system chooses the port
 DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14
 
 StartGateway = Callable[[Config], Gateway]
 
 
 def serve(start_gateway: StartGateway, *upstreams: Address) -> str:
-    return serve_config(start_gateway, separate(ANYWHERE, ANYWHERE, upstreams))
+    """Starts a gateway in front of these servers and returns its URL."""
+    return serve_config(start_gateway, separate(FREE_PORT, FREE_PORT, upstreams))
 
 
 def serve_config(start_gateway: StartGateway, config: Config) -> str:
@@ -24,9 +26,9 @@ def serve_config(start_gateway: StartGateway, config: Config) -> str:
     return f"http://{host}:{port}"
 
 
-def until_status(url: str, status: int) -> None:
+def wait_for_status(url: str, status: int) -> None:
     with httpx.Client(timeout=20) as client:
-        assert any(client.get(url).status_code == status for _ in range(MANY_TRIES))
+        wait_until(lambda: client.get(url).status_code == status, f"status {status} from {url}")
 
 
 def assert_unavailable(response: httpx.Response) -> Mapping[str, Any]:

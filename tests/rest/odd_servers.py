@@ -1,4 +1,4 @@
-"""Servers that no library offers: one of names, with the answers that a test wants, and one that refuses every call."""
+"""Servers with unusual behaviour: a DNS server with fixed answers, and an HTTP/2 server that refuses every request."""
 
 import socket
 import socketserver
@@ -18,8 +18,8 @@ ACK = 1
 REFUSED_STREAM = 7
 
 
-class _Served:
-    """Serves in a thread of its own while entered."""
+class _ServerThread:
+    """A context manager that runs a server in its own thread."""
 
     server: socketserver.BaseServer
 
@@ -39,8 +39,8 @@ class _Served:
         self.server.server_close()
 
 
-class NameServer(_Served):
-    """Answers every question for IPv4 addresses with the given ones, and any other with none (RFC 1035, 4.1)."""
+class NameServer(_ServerThread):
+    """A DNS server that answers every query for IPv4 addresses with the given ones (RFC 1035, section 4.1)."""
 
     def __init__(self, *addresses: str) -> None:
         class Handler(socketserver.BaseRequestHandler):
@@ -60,8 +60,8 @@ def _dns_answer(query: bytes, addresses: tuple[str, ...]) -> bytes:
     return header + question + b"".join(record + socket.inet_aton(address) for address in found)
 
 
-class RefusingServer(_Served):
-    """Speaks as much HTTP/2 as it takes to refuse every stream (RFC 9113, 6 and 8.7). `refused`: their numbers."""
+class RefusingServer(_ServerThread):
+    """Refuses every HTTP/2 stream (RFC 9113, sections 6 and 8.7). refused: the ids of these streams."""
 
     def __init__(self) -> None:
         refused: list[int] = []

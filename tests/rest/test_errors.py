@@ -1,4 +1,4 @@
-"""The error contract over REST: one shape for every answer that is not 2xx, and a row for each case."""
+"""The error contract over REST: every answer that is not 2xx has the same shape. Each case is a row of a table."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 5, 8, 12
 
 
 class Case(NamedTuple):
-    """A request and its error. Without a reason the gateway made the error, and its details are empty."""
+    """A request and its error. If `reason` is None, the error comes from the gateway, and its details are empty."""
 
     name: str
     method: str
@@ -27,16 +27,16 @@ class Case(NamedTuple):
     status: int
     code: int
     reason: str | None = None
-    fields: tuple[str, ...] = ()  # the bad fields that the details name
+    fields: tuple[str, ...] = ()  # the bad fields that the details list
 
 
 def invalid(name: str, method: str, path: str, body: str | bytes | None, *fields: str) -> Case:
-    """A request that the server refuses, naming the bad fields."""
+    """A request that the server refuses. Its error names the bad fields."""
     return Case(name, method, path, body, 400, INVALID_ARGUMENT, "INVALID_FIELD", fields)
 
 
 def unreadable(name: str, method: str, path: str, body: str | bytes | None = None) -> Case:
-    """A request that the gateway cannot turn into a call."""
+    """A request that the gateway cannot convert into a call."""
     return Case(name, method, path, body, 400, INVALID_ARGUMENT)
 
 
@@ -47,69 +47,77 @@ def unknown(name: str, path: str, method: str = "GET") -> Case:
 CASES = [
     invalid("empty body", "POST", EVENTS, None, "event_type", "mentor_id"),
     invalid("empty object", "POST", EVENTS, "{}", "event_type", "mentor_id"),
-    invalid("no mentor", "POST", EVENTS, '{"event_type": "PauseMentorEvent"}', "mentor_id"),
-    invalid("no type", "POST", EVENTS, '{"mentor_id": "mntr_1"}', "event_type"),
-    invalid("unspecified type", "POST", EVENTS, '{"event_type": 0, "mentor_id": "mntr_1"}', "event_type"),
+    invalid("missing mentor_id", "POST", EVENTS, '{"event_type": "PauseMentorEvent"}', "mentor_id"),
+    invalid("missing event_type", "POST", EVENTS, '{"mentor_id": "mntr_1"}', "event_type"),
+    invalid("unspecified event_type", "POST", EVENTS, '{"event_type": 0, "mentor_id": "mntr_1"}', "event_type"),
     invalid("unknown enum number", "POST", EVENTS, '{"event_type": 99, "mentor_id": "mntr_1"}', "event_type"),
-    invalid("bad mentor", "POST", EVENTS, '{"event_type": "PauseMentorEvent", "mentor_id": "mntr_"}', "mentor_id"),
-    invalid("mentor too long", "GET", f"{BASE}/mntr_{'x' * 41}", None, "mentor_id"),
+    invalid(
+        "malformed mentor_id", "POST", EVENTS, '{"event_type": "PauseMentorEvent", "mentor_id": "mntr_"}', "mentor_id"
+    ),
+    invalid("mentor_id too long", "GET", f"{BASE}/mntr_{'x' * 41}", None, "mentor_id"),
     invalid("reason too long", "POST", EVENTS, f'{PAUSE}, "reason": "{"x" * 501}"}}', "reason"),
     invalid("control character in reason", "POST", EVENTS, f'{PAUSE}, "reason": "a\\u0000b"}}', "reason"),
-    invalid("mentor in the path", "GET", f"{BASE}/nobody", None, "mentor_id"),
-    invalid("mentor with an escaped slash", "GET", f"{BASE}/mntr_a%2Fb", None, "mentor_id"),
-    invalid("mentor with a verb", "GET", f"{BASE}/mntr_1:pause", None, "mentor_id"),
-    invalid("mentor with a broken escape", "GET", f"{BASE}/mntr_%ZZ", None, "mentor_id"),
-    invalid("mentor with an escaped space", "GET", f"{BASE}/mntr_%20", None, "mentor_id"),
-    invalid("mentor of bytes that are no UTF-8", "GET", f"{BASE}/mntr_%FF", None),
-    invalid("event of bytes that are no UTF-8", "DELETE", f"{EVENTS}/evt_%C3%28", None),
-    invalid("filter of bytes that are no UTF-8", "GET", f"{BASE}?mentor_id=mntr_%FF", None),
-    invalid("bad filter", "GET", f"{BASE}?mentor_id=nobody", None, "mentor_id"),
-    unreadable("query beside a body", "POST", f"{EVENTS}?reason=x", PAUSE + "}"),
-    unreadable("query beside a change", "PUT", f"{EVENT}?reason=x", '{"acknowledged": true}'),
-    unreadable("query of a deletion", "DELETE", f"{EVENT}?reason=x"),
+    invalid("malformed mentor_id in the path", "GET", f"{BASE}/nobody", None, "mentor_id"),
+    invalid("mentor_id with an escaped slash", "GET", f"{BASE}/mntr_a%2Fb", None, "mentor_id"),
+    invalid("mentor_id with a verb", "GET", f"{BASE}/mntr_1:pause", None, "mentor_id"),
+    invalid("mentor_id with a broken escape", "GET", f"{BASE}/mntr_%ZZ", None, "mentor_id"),
+    invalid("mentor_id with an escaped space", "GET", f"{BASE}/mntr_%20", None, "mentor_id"),
+    invalid("mentor_id that is not UTF-8", "GET", f"{BASE}/mntr_%FF", None),
+    invalid("sync_event_id that is not UTF-8", "DELETE", f"{EVENTS}/evt_%C3%28", None),
+    invalid("filter that is not UTF-8", "GET", f"{BASE}?mentor_id=mntr_%FF", None),
+    invalid("malformed filter", "GET", f"{BASE}?mentor_id=nobody", None, "mentor_id"),
+    unreadable("query parameter of a submit with a body", "POST", f"{EVENTS}?reason=x", PAUSE + "}"),
+    unreadable("query parameter of an update with a body", "PUT", f"{EVENT}?reason=x", '{"acknowledged": true}'),
+    unreadable("known query parameter of a delete", "DELETE", f"{EVENT}?reason=x"),
     invalid("page zero", "GET", f"{BASE}?page=0", None, "page"),
     invalid("limit below zero", "GET", f"{BASE}?limit=-1", None, "limit"),
     invalid("all bad fields at once", "GET", f"{BASE}?page=0&limit=0&mentor_id=x", None, "page", "limit", "mentor_id"),
-    invalid("event in the path", "PUT", f"{EVENTS}/nothing", '{"acknowledged": true}', "sync_event_id"),
-    invalid("event to delete", "DELETE", f"{EVENTS}/nothing", None, "sync_event_id"),
-    invalid("update of an event called events", "PUT", f"{EVENTS}/events", '{"acknowledged": true}', "sync_event_id"),
+    invalid(
+        "malformed sync_event_id in an update", "PUT", f"{EVENTS}/nothing", '{"acknowledged": true}', "sync_event_id"
+    ),
+    invalid("malformed sync_event_id in a delete", "DELETE", f"{EVENTS}/nothing", None, "sync_event_id"),
+    invalid(
+        "update of an event with the id events", "PUT", f"{EVENTS}/events", '{"acknowledged": true}', "sync_event_id"
+    ),
     Case("unknown mentor", "GET", f"{BASE}/mntr_nobody", None, 404, NOT_FOUND, "MENTOR_NOT_FOUND"),
-    Case("unknown event", "PUT", EVENT, '{"acknowledged": true}', 404, NOT_FOUND, "EVENT_NOT_FOUND"),
-    Case("unknown event to delete", "DELETE", EVENT, None, 404, NOT_FOUND, "EVENT_NOT_FOUND"),
-    unreadable("no JSON", "POST", EVENTS, "pause"),
+    Case("update of an unknown event", "PUT", EVENT, '{"acknowledged": true}', 404, NOT_FOUND, "EVENT_NOT_FOUND"),
+    Case("delete of an unknown event", "DELETE", EVENT, None, 404, NOT_FOUND, "EVENT_NOT_FOUND"),
+    unreadable("not JSON", "POST", EVENTS, "pause"),
     unreadable("unfinished JSON", "POST", EVENTS, '{"event_type": '),
-    unreadable("more after the JSON", "POST", EVENTS, "{} {}"),
+    unreadable("text after the JSON", "POST", EVENTS, "{} {}"),
     unreadable("an array", "POST", EVENTS, "[]"),
     unreadable("a form", "POST", EVENTS, "event_type=PauseMentorEvent"),
-    unreadable("a string of bytes that are no UTF-8", "POST", EVENTS, b'{"mentor_id": "mntr_\xff"}'),
-    unreadable("deeper than the parser goes", "POST", EVENTS, '{"a":' * 200 + "1" + "}" * 200),
-    unreadable("a number for a string", "POST", EVENTS, '{"mentor_id": {"id": 1}}'),
-    unreadable("a word for a boolean", "PUT", EVENT, '{"acknowledged": "perhaps"}'),
+    unreadable("a string that is not UTF-8", "POST", EVENTS, b'{"mentor_id": "mntr_\xff"}'),
+    unreadable("JSON nested too deeply", "POST", EVENTS, '{"a":' * 200 + "1" + "}" * 200),
+    unreadable("an object instead of a string", "POST", EVENTS, '{"mentor_id": {"id": 1}}'),
+    unreadable("a word instead of a boolean", "PUT", EVENT, '{"acknowledged": "perhaps"}'),
     unreadable("an unknown enum name", "POST", EVENTS, '{"event_type": "SleepMentorEvent"}'),
     unreadable("a time without a zone", "POST", EVENTS, f'{PAUSE}, "client_timestamp": "2026-03-26T09:14:55"}}'),
     unreadable("a time in words", "POST", EVENTS, f'{PAUSE}, "client_timestamp": "yesterday"}}'),
     unreadable("a time as a number", "POST", EVENTS, f'{PAUSE}, "client_timestamp": 1774516495}}'),
-    unreadable("a page that is no number", "GET", f"{BASE}?page=first"),
-    unreadable("a page that is no whole number", "GET", f"{BASE}?page=1.5"),
+    unreadable("a page that is not a number", "GET", f"{BASE}?page=first"),
+    unreadable("a page that is not a whole number", "GET", f"{BASE}?page=1.5"),
     unreadable("a page beyond 32 bits", "GET", f"{BASE}?page=4294967296"),
     unreadable("an empty page", "GET", f"{BASE}?page="),
     unreadable("an unknown query parameter", "GET", f"{BASE}?status=paused"),
     unreadable("a repeated query parameter", "GET", f"{BASE}?page=1&page=2"),
-    unreadable("a query on a submit", "POST", f"{EVENTS}?dry_run=true", "{}"),
-    unreadable("a query on a delete", "DELETE", f"{EVENT}?force=true"),
-    unreadable("another id in the body", "PUT", EVENT, '{"sync_event_id": "evt_1", "acknowledged": true}'),
+    unreadable("an unknown query parameter of a submit", "POST", f"{EVENTS}?dry_run=true", "{}"),
+    unreadable("an unknown query parameter of a delete", "DELETE", f"{EVENT}?force=true"),
+    unreadable(
+        "an id in the body that differs from the path", "PUT", EVENT, '{"sync_event_id": "evt_1", "acknowledged": true}'
+    ),
     unreadable("a NUL in the path", "GET", f"{BASE}/mntr_%00"),
     unknown("the root", "/"),
     unknown("the prefix once", "/api/v1/mentor-status-sync"),
-    unknown("a slash at the end", f"{BASE}/"),
-    unknown("a slash after events", f"{EVENTS}/"),
+    unknown("a trailing slash", f"{BASE}/"),
+    unknown("a trailing slash after events", f"{EVENTS}/"),
     unknown("two slashes", f"{BASE}//mntr_1"),
-    unknown("below a mentor", f"{BASE}/mntr_1/events"),
-    unknown("below an event", f"{EVENT}/reason", "PUT"),
-    unknown("another case", BASE.upper()),
-    unknown("health, more precisely", "/healthz/live"),
-    unknown("gRPC's path, as JSON", "/mentorstatus.v1.MentorStatusSync/SubmitEvent", "POST"),
-    unknown("gRPC's health, as JSON", "/grpc.health.v1.Health/Check", "POST"),
+    unknown("a path below a mentor", f"{BASE}/mntr_1/events"),
+    unknown("a path below an event", f"{EVENT}/reason", "PUT"),
+    unknown("the path in upper case", BASE.upper()),
+    unknown("a path below /healthz", "/healthz/live"),
+    unknown("a gRPC method's path with JSON", "/mentorstatus.v1.MentorStatusSync/SubmitEvent", "POST"),
+    unknown("gRPC health with JSON", "/grpc.health.v1.Health/Check", "POST"),
     unknown("Envoy's admin", "/quitquitquit", "POST"),
     Case("body over the limit", "POST", EVENTS, " " * (MAX_BODY_BYTES + 1), 413, RESOURCE_EXHAUSTED),
     Case("body far over the limit", "PUT", EVENT, " " * 1_000_000, 413, RESOURCE_EXHAUSTED),
@@ -118,8 +126,8 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_refused_request_says_why(client: httpx.Client, case: Case) -> None:
-    """Status, code, reason and bad fields are those of the table."""
+def test_every_error_has_its_status_code_reason_and_bad_fields(client: httpx.Client, case: Case) -> None:
+    """All four are those of the table."""
     response = client.request(case.method, case.path, content=case.body)
     body = assert_error(response, case.status, case.code)
     if case.reason is None:
@@ -144,8 +152,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
     ("path", "method"),
     [(path, method) for path, allowed in ALLOWED.items() for method in METHODS if method not in allowed.split(", ")],
 )
-def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client, path: str, method: str) -> None:
-    """405 with `Allow`, on every path of the contract; `…/events` is never a mentor."""
+def test_a_wrong_method_is_answered_with_405_and_the_allowed_methods(
+    client: httpx.Client, path: str, method: str
+) -> None:
+    """Every path of the contract has `Allow`. `…/events` is never read as a mentor id."""
     response = client.request(method, path)
     assert response.headers["allow"] == ALLOWED[path]
     if method == "HEAD":
@@ -156,20 +166,20 @@ def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client, path: str, 
         assert_error(response, 405, UNIMPLEMENTED)
 
 
-def test_a_body_at_the_limit_is_taken(client: httpx.Client) -> None:
-    """16 KiB are allowed, and the limit counts what is sent, whitespace too."""
+def test_a_body_of_exactly_the_limit_is_accepted(client: httpx.Client) -> None:
+    """The limit is 16 KiB, and whitespace counts."""
     body = f"{PAUSE}}}".ljust(MAX_BODY_BYTES)
     assert client.post(EVENTS, content=body).status_code == 200
 
 
-def test_a_body_of_unknown_length_is_limited_too(client: httpx.Client) -> None:
-    """A chunked body is cut off at the limit."""
+def test_the_limit_also_applies_to_a_chunked_body(client: httpx.Client) -> None:
+    """A body of unknown length is refused once it exceeds the limit."""
     response = client.post(EVENTS, content=(b" " * 1024 for _ in range(17)))
     assert_error(response, 413, RESOURCE_EXHAUSTED)
 
 
 def test_a_key_used_for_another_payload_is_refused(client: httpx.Client) -> None:
-    """The header `idempotency-key` reaches the server; nothing is written for the second payload."""
+    """The header `idempotency-key` reaches the server. Nothing is written for the second payload."""
     key = {"idempotency-key": "k1"}
     first = client.post(EVENTS, content='{"event_type": "PauseMentorEvent", "mentor_id": "mntr_key"}', headers=key)
     other = client.post(EVENTS, content='{"event_type": "ResumeMentorEvent", "mentor_id": "mntr_key"}', headers=key)
@@ -190,7 +200,7 @@ def test_a_malformed_key_is_refused(client: httpx.Client, key: str) -> None:
 
 
 def test_an_update_without_a_change_is_refused(client: httpx.Client) -> None:
-    """Neither `acknowledged` nor `reason`, for an event that exists."""
+    """An update must contain `acknowledged` or `reason`, even for an event that exists."""
     event = client.post(EVENTS, json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_update"}).json()
     path = f"{EVENTS}/{event['sync_event_id']}"
     for body in ("{}", None, '{"acknowledged": null}'):
@@ -198,8 +208,8 @@ def test_an_update_without_a_change_is_refused(client: httpx.Client) -> None:
         assert error_info(refused)["reason"] == "INVALID_FIELD"
 
 
-def test_a_deleted_event_is_not_found_by_an_update(client: httpx.Client) -> None:
-    """Deleting again gives the first answer, updating gives 404."""
+def test_an_update_of_a_deleted_event_is_answered_with_404(client: httpx.Client) -> None:
+    """A repeated delete gives the first answer again."""
     event = client.post(EVENTS, json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_deleted"}).json()
     path = f"{EVENTS}/{event['sync_event_id']}"
     assert client.delete(path).content == client.delete(path).content

@@ -1,4 +1,4 @@
-"""What callers see of servers that fail, are slow, or are gone: the gateway before a stub."""
+"""The answers that callers get when servers fail, are slow or cannot be reached. A gateway runs in front of a stub."""
 
 from collections.abc import Callable
 from threading import Event
@@ -14,43 +14,45 @@ from mentorsync.storage.errors import OverloadedError
 from mentorsync_gateway.config import Address, connection_manager, contract_routes, separate
 
 from tests.rest.answers import (
-    ANYWHERE,
     BASE,
     DEADLINE_EXCEEDED,
+    FREE_PORT,
     StartGateway,
     assert_deadline_exceeded,
     assert_error,
     assert_unavailable,
     serve,
     serve_config,
-    until_status,
+    wait_for_status,
 )
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 
 
-def test_without_a_server_the_gateway_says_unavailable(start_gateway: StartGateway, dead_address: Address) -> None:
-    """503 with `Retry-After`, on /healthz too."""
+def test_the_gateway_answers_503_if_no_server_can_be_reached(
+    start_gateway: StartGateway, dead_address: Address
+) -> None:
+    """The answer has `Retry-After`. /healthz answers 503 as well."""
     url = serve(start_gateway, dead_address)
     for path in ("/healthz", BASE):
         assert_unavailable(httpx.get(url + path))
 
 
-def test_a_server_that_does_not_serve_gets_no_calls(start_gateway: StartGateway, stub: Any) -> None:
-    """Its gRPC health decides, in both directions, also for the only server."""
+def test_a_server_with_health_not_serving_gets_no_calls(start_gateway: StartGateway, stub: Any) -> None:
+    """It gets calls again once its health is SERVING. The rule applies even if it is the only server."""
     url = serve(start_gateway, stub.address)
-    until_status(f"{url}/healthz", 200)
+    wait_for_status(f"{url}/healthz", 200)
     stub.health.set(SERVICE, health_pb2.HealthCheckResponse.NOT_SERVING)
-    until_status(f"{url}/healthz", 503)
+    wait_for_status(f"{url}/healthz", 503)
     assert_unavailable(httpx.get(url + BASE))
     assert stub.metadata == []
     stub.health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
-    until_status(f"{url}/healthz", 200)
-    until_status(url + BASE, 200)  # Envoy's workers learn of it a moment after /healthz does
+    wait_for_status(f"{url}/healthz", 200)
+    wait_for_status(url + BASE, 200)  # Envoy's workers see the change a moment after /healthz does
 
 
-def test_an_overloaded_server_is_heard(start_gateway: StartGateway, stub: Any) -> None:
-    """Its status, details and `Retry-After` arrive, however often it says so; nothing is repeated."""
+def test_the_error_of_an_overloaded_server_reaches_the_caller(start_gateway: StartGateway, stub: Any) -> None:
+    """Status, details and `Retry-After` arrive, even after many such errors. The gateway does not retry."""
     url = serve(start_gateway, stub.address)
     status = status_of(OverloadedError())
     stub.answer = lambda context: abort(context, status)
@@ -64,18 +66,20 @@ def test_an_overloaded_server_is_heard(start_gateway: StartGateway, stub: Any) -
     assert len(stub.metadata) == len(answers)
 
 
-def test_a_server_gives_up_at_the_deadline(start_gateway: StartGateway, stub: Any, released: Event) -> None:
-    """504 in the error shape; the server was told the deadline."""
-    config = separate(ANYWHERE, ANYWHERE, [stub.address])
+def test_a_server_ends_a_call_at_its_deadline(start_gateway: StartGateway, stub: Any, released: Event) -> None:
+    """The gateway sends the deadline to the server. The caller gets 504 in the error shape."""
+    config = separate(FREE_PORT, FREE_PORT, [stub.address])
     for route in contract_routes(config):
         route["request_headers_to_add"][0]["header"]["value"] = "200m"
     stub.answer = wait_for(released)
     assert_deadline_exceeded(httpx.get(serve_config(start_gateway, config) + BASE))
 
 
-def test_a_server_deaf_to_the_deadline_is_given_up(start_gateway: StartGateway, stub: Any, released: Event) -> None:
-    """504 by the gateway, in the error shape."""
-    config = separate(ANYWHERE, ANYWHERE, [stub.address])
+def test_the_gateway_ends_a_call_if_the_server_ignores_the_deadline(
+    start_gateway: StartGateway, stub: Any, released: Event
+) -> None:
+    """The gateway answers 504 in the error shape."""
+    config = separate(FREE_PORT, FREE_PORT, [stub.address])
     for route in contract_routes(config):
         route["route"]["timeout"] = "0.2s"
     stub.answer = wait_for(released)
@@ -88,29 +92,29 @@ def test_a_server_deaf_to_the_deadline_is_given_up(start_gateway: StartGateway, 
     [f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n", "GET / HTTP/1.1\r\n"],
     ids=["body", "headers"],
 )
-def test_a_caller_who_does_not_finish_is_given_up(
+def test_an_unfinished_request_is_answered_with_408(
     start_gateway: StartGateway,
     exchange_bytes: Callable[[Address, bytes], httpx.Response],
     stub: Any,
     unfinished: str,
 ) -> None:
-    """408 in the error shape when body or headers stay away; the server hears nothing of it."""
-    config = separate(ANYWHERE, ANYWHERE, [stub.address])
+    """If body or headers do not arrive in time, the gateway answers 408 in the error shape. The server gets no call."""
+    config = separate(FREE_PORT, FREE_PORT, [stub.address])
     connection_manager(config)["request_timeout"] = connection_manager(config)["request_headers_timeout"] = "0.2s"
     answer = exchange_bytes(start_gateway(config).addresses["rest"], unfinished.encode())
     assert_error(answer, 408, DEADLINE_EXCEEDED)
     assert stub.metadata == []
 
 
-def test_ipv6_is_listened_on(start_gateway: StartGateway, stub: Any) -> None:
-    """REST and the admin interface, on loopback."""
+def test_the_gateway_can_listen_on_ipv6(start_gateway: StartGateway, stub: Any) -> None:
+    """REST and the admin interface both listen on ::1."""
     config = separate(("::1", 0), ("::1", 0), [stub.address])
     rest = start_gateway(config).addresses["rest"]
     assert httpx.get(f"http://[{rest[0]}]:{rest[1]}{BASE}").status_code == 200
 
 
-def test_the_server_is_told_what_it_needs_and_no_more(start_gateway: StartGateway, stub: Any) -> None:
-    """Request id, key and deadline go upstream; a caller cannot change timeouts or retries."""
+def test_callers_cannot_change_timeouts_or_retries(start_gateway: StartGateway, stub: Any) -> None:
+    """The server gets the request id, the idempotency key and the gateway's deadline."""
     remaining = []
 
     def answer(context: grpc.ServicerContext) -> bytes:

@@ -1,4 +1,4 @@
-"""HTTP around the calls: protocols, request ids, malformed requests, and what the REST listener keeps out."""
+"""HTTP behaviour around the calls: protocols, request ids, malformed requests, and gRPC on the REST listener."""
 
 import re
 import socket
@@ -21,37 +21,37 @@ RawExchange = Callable[[bytes], httpx.Response]
 PATHS_OF_ANSWERS = [BASE, f"{BASE}/mntr_nobody", f"{BASE}?page=x", f"{BASE}/events", "/nowhere", "/healthz"]
 
 
-def test_healthz_says_that_the_service_is_healthy(client: httpx.Client) -> None:
-    """200, with whatever query."""
+def test_healthz_answers_200_for_a_healthy_service(client: httpx.Client) -> None:
+    """A query does not change the answer."""
     assert client.get("/healthz").status_code == 200
     assert client.get("/healthz?verbose").status_code == 200
 
 
 @pytest.mark.parametrize("path", PATHS_OF_ANSWERS)
 def test_every_answer_has_a_request_id(client: httpx.Client, path: str) -> None:
-    """A new one each time, from the server's answers as from the gateway's own."""
+    """Each answer has a new id, both answers of the server and answers of the gateway."""
     first, second = (client.get(path).headers["x-request-id"] for _ in range(2))
     assert UUID.fullmatch(first)
     assert first != second
 
 
 @pytest.mark.parametrize("path", PATHS_OF_ANSWERS)
-def test_a_callers_request_id_is_kept(client: httpx.Client, path: str) -> None:
-    """The caller finds its own id in the answer, unchanged, even where it looks like Envoy's."""
+def test_the_request_id_of_a_caller_is_kept(client: httpx.Client, path: str) -> None:
+    """The answer has the caller's id, even if that id looks like one of Envoy's."""
     for request_id in ("phone-7", "11111111-2222-4333-8444-555555555555"):
         assert client.get(path, headers={"x-request-id": request_id}).headers["x-request-id"] == request_id
 
 
 MALFORMED = {
-    "no HTTP": b"HELLO\r\n\r\n",
-    "no host": f"GET {BASE} HTTP/1.1\r\n\r\n".encode(),
-    "a path of raw bytes": f"GET {BASE}/mntr_".encode() + b"\xff HTTP/1.1\r\nhost: x\r\n\r\n",
-    "a path of raw UTF-8": f"GET {BASE}/mntr_ö HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
+    "not HTTP": b"HELLO\r\n\r\n",
+    "missing host": f"GET {BASE} HTTP/1.1\r\n\r\n".encode(),
+    "a path with bytes that are not UTF-8": f"GET {BASE}/mntr_".encode() + b"\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+    "a path with unescaped UTF-8": f"GET {BASE}/mntr_ö HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
     "a fragment": f"GET {BASE}#top HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
     "an unknown method": f"SYNC {BASE} HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
     "a negative length": f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".encode(),
     "two lengths": f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\ncontent-length: 1\r\n\r\n".encode(),
-    "a length and chunks": (
+    "both a length and chunks": (
         f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
     ).encode(),
     "a broken chunk": (
@@ -62,7 +62,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_request_is_answered_in_the_error_shape(raw_exchange: RawExchange, request_bytes: bytes) -> None:
-    """400, with a request id although the request never got far enough to be given one."""
+    """The answer is 400 and has a request id, although Envoy could not parse the request."""
     response = raw_exchange(request_bytes)
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/json"
@@ -84,21 +84,21 @@ def test_a_malformed_request_is_answered_in_the_error_shape(raw_exchange: RawExc
 def test_an_unusual_request_is_answered_in_the_error_shape(
     raw_exchange: RawExchange, request_bytes: bytes, status: int, code: int
 ) -> None:
-    """Nothing is proxied anywhere or upgraded."""
+    """The gateway neither proxies nor upgrades such a request."""
     response = raw_exchange(request_bytes)
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert response.json()["message"]
     assert response.headers["x-request-id"]
 
 
-def test_http_1_0_is_understood(raw_exchange: RawExchange) -> None:
-    """Simple health checkers speak it, and send no host."""
+def test_http_1_0_is_served(raw_exchange: RawExchange) -> None:
+    """Simple health checkers use HTTP/1.0 and send no host."""
     assert raw_exchange(b"GET /healthz HTTP/1.0\r\n\r\n").status_code == 200
     assert raw_exchange(f"GET {BASE} HTTP/1.0\r\n\r\n".encode()).status_code == 200
 
 
-def test_http_2_in_cleartext_is_understood(rest: Address) -> None:
-    """With prior knowledge, on the same port; the answer is the same."""
+def test_http_2_without_tls_is_served(rest: Address) -> None:
+    """A client with prior knowledge can use HTTP/2 on the same port. The answer is the same."""
     request_headers = b"\x82\x86" + hpack_literal(4, f"{BASE}?limit=1") + hpack_literal(1, "x")  # RFC 7541, appendix A
     with socket.create_connection(rest, timeout=20) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(HTTP2_SETTINGS, 0, 0, b""))
@@ -111,7 +111,7 @@ def test_http_2_in_cleartext_is_understood(rest: Address) -> None:
 
 @pytest.mark.parametrize("method", ["ListSyncEvents", "SubmitEvent", "Nothing"])
 def test_raw_grpc_is_not_served_on_the_rest_listener(rest: Address, method: str) -> None:
-    """UNIMPLEMENTED to a gRPC caller, whatever the method."""
+    """A gRPC caller gets UNIMPLEMENTED for every method."""
     assert_unreachable(rest, f"/mentorstatus.v1.MentorStatusSync/{method}")
 
 
@@ -124,7 +124,7 @@ def test_raw_grpc_is_not_served_on_the_rest_listener(rest: Address, method: str)
     ],
 )
 def test_internal_grpc_services_are_not_served_on_the_rest_listener(rest: Address, path: str) -> None:
-    """Health and reflection are for inside, and gRPC is not let through on the contract's paths either."""
+    """Health and reflection are internal. The contract's paths do not accept gRPC either."""
     assert_unreachable(rest, path)
 
 

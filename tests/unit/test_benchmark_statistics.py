@@ -21,7 +21,7 @@ def test_the_quartiles_of_one_value_are_that_value() -> None:
 
 
 def test_ratios_are_formed_within_rounds() -> None:
-    """A round that is slow for both has the same ratio as a fast round. A round that only one of them has is ignored."""
+    """A slow round has the same ratio as a fast round. A round that only one of the two has is ignored."""
     assert ratios({0: 10, 1: 100, 2: 5}, {1: 50, 0: 5, 3: 1}) == [2, 2]
 
 
@@ -44,7 +44,7 @@ def test_percentiles_are_values_that_were_measured() -> None:
     ],
 )
 def test_a_value_equal_to_the_limit_meets_the_target(bound: Bound, value: float, verdict: str) -> None:
-    """This holds for lower limits and for upper limits."""
+    """The same rule holds for lower limits and for upper limits."""
     assert bound.verdict(value) == verdict
 
 
