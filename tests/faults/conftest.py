@@ -1,4 +1,4 @@
-"""PostgreSQL servers that may be killed, frozen and promoted: each test's own."""
+"""PostgreSQL servers that a test may kill, freeze and promote. Each test has its own."""
 
 from collections.abc import Iterator
 

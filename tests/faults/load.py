@@ -1,4 +1,4 @@
-"""Clients that never stop writing, and the account of what they were answered."""
+"""A load of clients that write without a pause, and a record of the answers."""
 
 import asyncio
 import itertools
@@ -18,17 +18,17 @@ from tests.grpc_client import failure_of
 PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 CLIENTS = 8
 MENTORS = 3
-CALL_SECONDS = 9.5  # what the gateway gives a call
+CALL_SECONDS = 9.5  # the deadline that the gateway sets
 POLL_SECONDS = 0.01
-RETRY_PAUSE_SECONDS = 0.05  # less than RetryInfo says, for the sake of the load
+RETRY_PAUSE_SECONDS = 0.05  # shorter than the delay in RetryInfo, to keep the load high
 
 
 class UnavailableError(Exception):
-    """The caller is to try again."""
+    """The service answered that the caller should retry."""
 
 
 class Submit(Protocol):
-    """Submits an event and returns its id, or raises UnavailableError; anything else is a failure of the service."""
+    """Submits an event and returns its id, or raises UnavailableError. Other exceptions are faults of the service."""
 
     def __call__(self, mentor_id: str, reason: str, key: str | None) -> Awaitable[str]: ...
 
@@ -39,9 +39,10 @@ class Answered(NamedTuple):
 
 
 class Load:
-    """What became of all submits. Half of the clients send keys and repeat, the others send none and go on.
+    """A running load, with the outcomes of its submits.
 
-    `name` tells the submits of one load from those of another.
+    Half of the clients send idempotency keys and retry. The others send no keys and continue with the next submit.
+    `name` is a prefix that distinguishes the submits of several loads.
     """
 
     def __init__(self, submit: Submit, name: str) -> None:
@@ -50,12 +51,12 @@ class Load:
         self._stopping = False
         self.answered: list[Answered] = []
         self.unavailable: list[str] = []
-        self.slowest = 0.0  # seconds that a single try took
+        self.slowest = 0.0  # seconds of the slowest attempt
 
     @classmethod
     @asynccontextmanager
     async def on(cls, submit: Submit, name: str = "") -> AsyncIterator["Load"]:
-        """Keeps the load up until the end. Any failure of a client ends the block."""
+        """Runs the load inside the block. An unexpected failure of a client ends the block."""
         load = cls(submit, name)
         async with asyncio.TaskGroup() as group:
             for number in range(CLIENTS):
@@ -67,15 +68,15 @@ class Load:
                 load._stopping = True
 
     async def goes_on(self, within: float = 10.0) -> None:
-        """Waits until every client could have been answered twice more."""
-        await self._grows(self.answered, 2 * CLIENTS, within)
+        """Waits for two more answers per client, on average."""
+        await self._wait_for_more(self.answered, 2 * CLIENTS, within)
 
     async def is_refused(self, within: float = 10.0) -> None:
-        """Waits until every client could have been told that the service is unavailable."""
-        await self._grows(self.unavailable, CLIENTS, within)
+        """Waits for one more UnavailableError per client, on average."""
+        await self._wait_for_more(self.unavailable, CLIENTS, within)
 
-    async def _grows(self, outcomes: Sequence[object], by: int, within: float) -> None:
-        wanted = len(outcomes) + by
+    async def _wait_for_more(self, outcomes: Sequence[object], count: int, within: float) -> None:
+        wanted = len(outcomes) + count
         async with asyncio.timeout(within):
             while len(outcomes) < wanted:
                 await asyncio.sleep(POLL_SECONDS)
@@ -85,9 +86,9 @@ class Load:
             if self._stopping:
                 return
             reason = f"{self._name}{number}-{count}"
-            await self._until_answered(reason, reason if number % 2 else None)
+            await self._submit_until_answered(reason, reason if number % 2 else None)
 
-    async def _until_answered(self, reason: str, key: str | None) -> None:
+    async def _submit_until_answered(self, reason: str, key: str | None) -> None:
         while True:
             started = time.monotonic()
             try:
@@ -95,7 +96,7 @@ class Load:
             except UnavailableError as error:
                 self.unavailable.append(f"{reason}: {error}")
                 if key is None:
-                    return  # it may have happened or not
+                    return  # the event may be stored or not
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
                 self.answered.append(Answered(reason, sync_event_id))
@@ -105,10 +106,10 @@ class Load:
 
 
 def check(database_url: str, *loads: Load) -> None:
-    """Every answered write is there once, none is there twice, and the log has neither gap nor wrong total."""
+    """Every answered write is stored, no write is stored twice, and the log has no gap and the correct totals."""
     rows = execute(database_url, "SELECT reason, sync_event_id, sequence FROM events ORDER BY sequence")
     stored = {reason: sync_event_id for reason, sync_event_id, _sequence in rows}
-    assert len(stored) == len(rows), "a write is there twice"
+    assert len(stored) == len(rows), "a write is stored twice"
     for answered in (answered for load in loads for answered in load.answered):
         assert stored.get(answered.reason) == answered.sync_event_id, "an answered write is lost"
     assert [sequence for *_, sequence in rows] == list(range(1, len(rows) + 1))
@@ -117,7 +118,10 @@ def check(database_url: str, *loads: Load) -> None:
 
 
 def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = False) -> Submit:
-    """Submits over gRPC, to one server after the other. Only what says when to retry is retried."""
+    """Submits over gRPC, to the servers in turn. Raises UnavailableError for errors that contain RetryInfo.
+
+    may_time_out: raise it for calls that exceed their deadline too.
+    """
     stubs = itertools.cycle([MentorStatusSyncStub(channel) for channel in channels])
 
     async def submit(mentor_id: str, reason: str, key: str | None) -> str:
@@ -126,11 +130,11 @@ def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = Fa
         try:
             response = await next(stubs).SubmitEvent(request, timeout=CALL_SECONDS, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            timed_out = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             failure = failure_of(error)
             if "RetryInfo" in failure.details:
                 raise UnavailableError(failure.reason) from error
-            if may_time_out and is_late:
+            if may_time_out and timed_out:
                 raise UnavailableError from error
             raise
         return response.sync_event_id
@@ -139,7 +143,7 @@ def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = Fa
 
 
 def rest_submit(client: httpx.AsyncClient) -> Submit:
-    """Submits over REST. Only 503 is retried."""
+    """Submits over REST. Raises UnavailableError for 503 with Retry-After."""
 
     async def submit(mentor_id: str, reason: str, key: str | None) -> str:
         body = {"event_type": "PauseMentorEvent", "mentor_id": mentor_id, "reason": reason}

@@ -1,4 +1,4 @@
-"""The service's own commands, run as an operator runs them."""
+"""Runs the service's commands as an operator would."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.dying_with import dying_with_us
 from tests.grpc_client import Connect
 from tests.server_process import environment
 
-ANYWHERE = {f"{name}_address": "127.0.0.1:0" for name in ("grpc", "rest", "metrics", "gateway_admin")}
+FREE_PORTS = {f"{name}_address": "127.0.0.1:0" for name in ("grpc", "rest", "metrics", "gateway_admin")}
 STOP_SECONDS = 20
 POLL_SECONDS = 0.02
 SERVICE = "mentorstatus.v1.MentorStatusSync"
@@ -27,10 +27,10 @@ MENTORSYNC = (sys.executable, "-m", "mentorsync")
 
 @asynccontextmanager
 async def running(command: Sequence[str], database_url: str, **settings: str) -> AsyncIterator[Process]:
-    """A command of the service on free ports, until the end. Settings are given by their names."""
+    """Runs a command of the service on free ports inside the block. `settings` adds settings by name."""
     process = await asyncio.create_subprocess_exec(
         *dying_with_us(list(command)),
-        env=environment(ANYWHERE | {"database_url": database_url, "log_level": "error"} | settings),
+        env=environment(FREE_PORTS | {"database_url": database_url, "log_level": "error"} | settings),
         stdout=PIPE,
     )
     try:
@@ -43,7 +43,7 @@ async def running(command: Sequence[str], database_url: str, **settings: str) ->
 
 
 class Server:
-    """A `mentorsync serve`, and a channel to it."""
+    """A running `mentorsync serve`, with a channel to it."""
 
     def __init__(self, pid: int, channel: grpc.aio.Channel) -> None:
         self.pid = pid
@@ -78,12 +78,12 @@ class Server:
 
 
 class Up:
-    """A `mentorsync up` with replicas. `rest` is where REST is served."""
+    """A running `mentorsync up` with replicas. rest: the URL of the REST listener."""
 
-    def __init__(self, pid: int, told: Mapping[str, str], connect: Connect) -> None:
-        self.rest = told["REST"]
+    def __init__(self, pid: int, printed: Mapping[str, str], connect: Connect) -> None:
+        self.rest = printed["REST"]
         self._pid = pid
-        self._addresses = told["gRPC"].split(", ")
+        self._addresses = printed["gRPC"].split(", ")
         self._connect = connect
 
     @classmethod
@@ -91,27 +91,27 @@ class Up:
     async def on(cls, database_url: str, replicas: int, connect: Connect) -> AsyncIterator["Up"]:
         async with running((*MENTORSYNC, "up", "--replicas", str(replicas)), database_url) as process:
             assert process.stdout
-            told = {}
-            while "Ctrl-C" not in told:
+            printed = {}
+            while "Ctrl-C" not in printed:
                 label, _, value = (await process.stdout.readline()).decode().strip().partition(" ")
-                told[label] = value.strip()
-            yield cls(process.pid, told, connect)
+                printed[label] = value.strip()
+            yield cls(process.pid, printed, connect)
 
     def servers(self) -> list[int]:
-        """The process ids of the replicas that run now."""
+        """The ids of the running replica processes."""
         children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
         return [int(pid) for pid in children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
 
     async def is_whole_without(self, pid: int, within: float = 20.0) -> None:
-        """Waits until all replicas serve, and none of them is the process of this id."""
+        """Waits until all replicas serve and none of them is the process `pid`."""
         async with asyncio.timeout(within):
             while pid in self.servers() or len(self.servers()) < len(self._addresses):
                 await asyncio.sleep(POLL_SECONDS)
             for address in self._addresses:
-                while not await self._serves(address):
+                while not await self._is_serving(address):
                     await asyncio.sleep(POLL_SECONDS)
 
-    async def _serves(self, address: str) -> bool:
+    async def _is_serving(self, address: str) -> bool:
         async with self._connect(address) as channel:
             try:
                 return await Server(0, channel).is_serving()

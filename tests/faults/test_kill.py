@@ -1,4 +1,4 @@
-"""kill -9 in the middle of writing: nothing answered is lost, nothing is there twice."""
+"""kill -9 during writes: no answered write is lost, and no write is stored twice."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,15 +20,15 @@ Answers = dict[str, pb.SubmitEventResponse]
 
 
 async def submit_until_killed(
-    server: ServerProcess, connect: Connect, names: Callable[[], str]
+    server: ServerProcess, connect: Connect, next_key: Callable[[], str]
 ) -> tuple[Answers, set[str]]:
-    """Streams submits, kills the server among them, and returns what was answered and which keys were not."""
+    """Submits events and kills the server during that. Returns the answers by key, and the keys without an answer."""
     answers: Answers = {}
     unanswered: set[str] = set()
 
     async def stream(stub: MentorStatusSyncStub) -> None:
         while True:
-            name = names()
+            name = next_key()
             call = stub.SubmitEvent(submit(MENTOR_ID, reason=name), **key(name))
             if await call.code() is not grpc.StatusCode.OK:
                 assert await call.code() is grpc.StatusCode.UNAVAILABLE
@@ -43,10 +43,12 @@ async def submit_until_killed(
     return answers, unanswered
 
 
-async def test_every_answered_event_is_there_once_after_kill_9(
+async def test_every_answered_event_is_stored_once_after_kill_9(
     start_server: Callable[[], ServerProcess], connect: Connect, database: Database
 ) -> None:
-    """After each restart answered submits give the same answer again, and unanswered ones one event when repeated."""
+    """After each restart, a repeat of an answered submit gives the same answer. Repeats of an unanswered submit create
+    one event.
+    """
     numbers = count()
     answers: Answers = {}
     for _ in range(ROUNDS):
