@@ -11,21 +11,23 @@ from tests.grpc_client import Connect
 from tests.postgres_server import PostgresServer, server_directory
 from tests.server_process import Database, ServerProcess
 
-OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)  # channels to one address would share theirs
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)  # by default, channels to one address share a connection
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Tests that are coroutines run on asyncio, as the service does."""
+    """Coroutine tests run on asyncio, like the service."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
 async def connect() -> AsyncIterator[Connect]:
-    """Opens a channel to an address. All tests that do share one event loop, by this fixture's life: when a call has
-    ended, grpc still has events for its loop.
+    """Opens a channel to an address.
+
+    This fixture lives for the whole session and so keeps one event loop for all tests. This is needed because grpc may
+    deliver events to its loop after a call has ended.
     """
-    yield lambda address: grpc.aio.insecure_channel(address, options=OWN_CONNECTION)  # noqa: PT022 - returning would end the loop
+    yield lambda address: grpc.aio.insecure_channel(address, options=OWN_CONNECTION)  # noqa: PT022 - with `return` the loop would end
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def database(tmp_path: Path) -> Database:
 
 @pytest.fixture
 def start_server(database: Database, tmp_path: Path) -> Iterator[Callable[[], ServerProcess]]:
-    """Starts a server on the test's database; whatever still runs in the end is killed."""
+    """Starts servers on the test's database. Servers that still run at the end are killed."""
     servers: list[ServerProcess] = []
     numbers = count()
 
@@ -53,7 +55,10 @@ def start_server(database: Database, tmp_path: Path) -> Iterator[Callable[[], Se
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
-    """A PostgreSQL server for all tests that do no harm to it: one of their own, or the one that a variable names."""
+    """Databases on a PostgreSQL server that all tests share. Tests that stop a server use their own.
+
+    MENTORSYNC_TEST_POSTGRES_URL may name an existing server. Otherwise one is started.
+    """
     if url := os.environ.get("MENTORSYNC_TEST_POSTGRES_URL"):
         yield Databases(url)
         return

@@ -11,14 +11,14 @@ from psycopg.sql import SQL, Identifier
 
 
 class Databases:
-    """Makes databases and drops them. `url` names any database of the server, to give these commands from."""
+    """Creates and drops databases. `url` names any database of the server; the commands run on a connection to it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     @contextmanager
     def fresh(self) -> Iterator[str]:
-        """The URL of a database without a schema, until the end."""
+        """Yields the URL of a new empty database, and drops the database at the end of the block."""
         url = self.create()
         try:
             yield url
@@ -39,7 +39,7 @@ class Databases:
 
 
 def execute(url: str, sql: Any, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Runs one statement on a connection of its own and returns its rows."""
+    """Runs one statement on a new connection and returns its rows."""
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
         cursor = connection.execute(sql, parameters)
         return cursor.fetchall() if cursor.description else []

