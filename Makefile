@@ -3,28 +3,28 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# The tools that make starts (buf's and protoc's plugins) are found in the environment, without activating it.
+# buf and the plugins of protoc are in the virtual environment. With this PATH, make finds them without activating it.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-help: ## Show what make can do
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: .venv/.ready ## Make .venv with everything that the service and its development need
+setup: .venv/.ready ## Create .venv with the dependencies of the service and of its development
 
 .venv/.ready: requirements.lock requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'mentor-status-sync needs Python 3.11 or newer; name one with PYTHON=/path/to/python3'; exit 1; }
+	  { echo 'mentor-status-sync needs Python 3.11 or newer. Choose one with PYTHON=/path/to/python3'; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The benchmarks' peers live in the same environment: `make check` checks their types too.
+# The benchmarks' dependencies are in the same environment, because `make check` checks the benchmarks' types too.
 .venv/.bench-ready: .venv/.ready requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@
 
-run: setup ## Serve the contract on SQLite: REST on 127.0.0.1:8080, gRPC on 127.0.0.1:50051
+run: setup ## Run the service on SQLite: REST on 127.0.0.1:8080, gRPC on 127.0.0.1:50051
 	@exec $(BIN)/mentorsync up
 
 test: setup ## Run all tests
@@ -37,7 +37,7 @@ check: .venv/.bench-ready .googleapis/.ready ## Run every static check
 	buf lint
 	buf format --diff --exit-code
 	@against=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git rev-parse --verify --quiet HEAD~1); \
-	  if [ -z "$$against" ]; then echo 'buf breaking: skipped, there is no earlier commit to compare with'; exit; fi; \
+	  if [ -z "$$against" ]; then echo 'buf breaking: skipped, because there is no earlier commit to compare with'; exit; fi; \
 	  earlier=$$(mktemp -d); trap 'rm -rf "$$earlier"' EXIT; \
 	  git archive "$$against" protos buf.yaml | tar -x -C "$$earlier"; cp -r .googleapis "$$earlier"; \
 	  echo "buf breaking --against $$against"; buf breaking --against "$$earlier"
@@ -51,7 +51,7 @@ format: setup ## Format Python and protobuf files
 	ruff format
 	buf format --write
 
-# buf reads the imported google protos from here; the wheel is their source.
+# buf reads the imported google protos from this folder. They are copied from the wheel of googleapis-common-protos.
 .googleapis/.ready: .venv/.ready
 	@python -c 'import pathlib, shutil, google.api.http_pb2 as m; root = pathlib.Path(m.__file__).parents[2]; \
 	  names = ["api/annotations", "api/http", "rpc/status", "rpc/error_details"]; out = pathlib.Path(".googleapis"); \
@@ -67,7 +67,7 @@ generate: setup .googleapis/.ready ## Regenerate generated/ from protos/
 	  --grpc_python_out=generated --mypy_grpc_out=quiet,only_async:generated mentorstatus/v1/mentor_status_sync.proto
 	@touch generated/mentorstatus/__init__.py generated/mentorstatus/v1/__init__.py generated/mentorstatus/py.typed
 
-lock: setup ## Renew the lock files to the newest releases that pyproject.toml allows
+lock: setup ## Update the lock files to the newest releases that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	uv pip compile $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml
 	uv pip compile $(LOCK_OPTIONS) --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
@@ -83,14 +83,14 @@ bench: .venv/.bench-ready ## Compare with FastAPI and others, 12 minutes (QUICK=
 bench-growth: .venv/.bench-ready ## Measure at 1,000 to 10,000,000 events, 12 minutes and 17 GB of disk (QUICK=1: to 100,000)
 	$(BENCHMARK).growth $(if $(QUICK),--quick)
 
-bench-replicas: .venv/.bench-ready ## Measure how one log goes with 1 to 4 servers on PostgreSQL, 4 minutes (QUICK=1: 40 s)
+bench-replicas: .venv/.bench-ready ## Measure 1 to 4 replicas on one PostgreSQL, 4 minutes (QUICK=1: 40 s)
 	$(BENCHMARK).replicas $(if $(QUICK),--quick)
 
-bench-soak: .venv/.bench-ready ## Watch memory and descriptors under 10 minutes of rough load (QUICK=1: 30 s)
+bench-soak: .venv/.bench-ready ## Record memory and file descriptors under load, 10 minutes (QUICK=1: 30 s)
 	$(BENCHMARK).soak $(if $(QUICK),--quick)
 
-bench-docs: .venv/.bench-ready ## Put the last full runs' figures into docs/performance.md and README.md
+bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh
 
-clean: ## Remove the environment and everything that was made
+clean: ## Remove .venv, .googleapis, .benchmarks and dist
 	rm -rf .venv .googleapis .benchmarks dist

@@ -1,4 +1,4 @@
-"""Starts `mentorsync up` from the environment that runs this file, and makes one round trip over REST."""
+"""Starts `mentorsync up` from the environment that runs this script, submits an event over REST and reads it back."""
 
 import json
 import os
@@ -22,19 +22,19 @@ def main() -> None:
     try:
         base = rest_address(up)
         event = {"event_type": "PauseMentorEvent", "mentor_id": "mntr_wheel"}
-        post = urllib.request.Request(  # noqa: S310 - http
+        post = urllib.request.Request(  # noqa: S310 - an HTTP URL
             f"{base}{PATH}/events", json.dumps(event).encode(), {"content-type": "application/json"}
         )
         submitted = answer(post)
-        snapshot = answer(urllib.request.Request(f"{base}{PATH}/mntr_wheel"))  # noqa: S310 - http
+        snapshot = answer(urllib.request.Request(f"{base}{PATH}/mntr_wheel"))  # noqa: S310 - an HTTP URL
         assert snapshot["pending_events"][0]["sync_event_id"] == submitted["sync_event_id"], snapshot
         assert snapshot["status"] == "paused", snapshot
     finally:
         up.send_signal(signal.SIGINT)
         status = up.wait(timeout=30)
     if status:
-        sys.exit(f"mentorsync up ended with {status}")
-    print("wheel: one round trip outside the checkout succeeded")
+        sys.exit(f"mentorsync up ended with status {status}")
+    print("wheel: submitting and reading an event succeeded outside the checkout")
 
 
 def rest_address(up: "subprocess.Popen[str]") -> str:
@@ -44,11 +44,11 @@ def rest_address(up: "subprocess.Popen[str]") -> str:
         label, _, value = line.strip().partition(" ")
         if label == "REST":
             return value.strip()
-    sys.exit(f"mentorsync up ended with {up.wait()} before it served")
+    sys.exit(f"mentorsync up ended with status {up.wait()} before it was ready")
 
 
 def answer(request: urllib.request.Request) -> dict[str, object]:
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - http
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - an HTTP URL
         body: dict[str, object] = json.load(response)
         return body
 
