@@ -55,23 +55,23 @@ class Load:
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, submit: Submit, name: str = "") -> AsyncIterator["Load"]:
+    async def running(cls, submit: Submit, name: str = "") -> AsyncIterator["Load"]:
         """Runs the load inside the block. An unexpected failure of a client ends the block."""
         load = cls(submit, name)
         async with asyncio.TaskGroup() as group:
             for number in range(CLIENTS):
                 group.create_task(load._client(number))
             try:
-                await load.goes_on()
+                await load.wait_for_answers()
                 yield load
             finally:
                 load._stopping = True
 
-    async def goes_on(self, within: float = 10.0) -> None:
+    async def wait_for_answers(self, within: float = 10.0) -> None:
         """Waits for two more answers per client, on average."""
         await self._wait_for_more(self.answered, 2 * CLIENTS, within)
 
-    async def is_refused(self, within: float = 10.0) -> None:
+    async def wait_for_refusals(self, within: float = 10.0) -> None:
         """Waits for one more UnavailableError per client, on average."""
         await self._wait_for_more(self.unavailable, CLIENTS, within)
 
@@ -105,7 +105,7 @@ class Load:
                 self.slowest = max(self.slowest, time.monotonic() - started)
 
 
-def check(database_url: str, *loads: Load) -> None:
+def check_database(database_url: str, *loads: Load) -> None:
     """Every answered write is stored, no write is stored twice, and the log has no gap and the correct totals."""
     rows = execute(database_url, "SELECT reason, sync_event_id, sequence FROM events ORDER BY sequence")
     stored = {reason: sync_event_id for reason, sync_event_id, _sequence in rows}

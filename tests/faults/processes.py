@@ -52,7 +52,7 @@ class Server:
 
     @classmethod
     @asynccontextmanager
-    async def on(
+    async def running(
         cls, database_url: str, connect: Connect, command: Sequence[str] = (*MENTORSYNC, "serve")
     ) -> AsyncIterator["Server"]:
         async with running(command, database_url) as process:
@@ -65,7 +65,7 @@ class Server:
         reply = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5)
         return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
-    async def becomes(self, *, serving: bool, within: float = 15) -> None:
+    async def wait_for_health(self, *, serving: bool, within: float = 15) -> None:
         async with asyncio.timeout(within):
             while await self.is_serving() is not serving:
                 await asyncio.sleep(POLL_SECONDS)
@@ -88,7 +88,7 @@ class Up:
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, database_url: str, replicas: int, connect: Connect) -> AsyncIterator["Up"]:
+    async def running(cls, database_url: str, replicas: int, connect: Connect) -> AsyncIterator["Up"]:
         async with running((*MENTORSYNC, "up", "--replicas", str(replicas)), database_url) as process:
             assert process.stdout
             printed = {}
@@ -102,7 +102,7 @@ class Up:
         children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
         return [int(pid) for pid in children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
 
-    async def is_whole_without(self, pid: int, within: float = 20.0) -> None:
+    async def wait_until_replaced(self, pid: int, within: float = 20.0) -> None:
         """Waits until all replicas serve and none of them is the process `pid`."""
         async with asyncio.timeout(within):
             while pid in self.servers() or len(self.servers()) < len(self._addresses):

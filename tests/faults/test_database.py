@@ -9,7 +9,7 @@ import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
-from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, check, grpc_submit
+from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, check_database, grpc_submit
 from tests.faults.processes import POLL_SECONDS, Server
 from tests.grpc_client import Connect, failure
 from tests.postgres_server import PostgresServer
@@ -29,7 +29,7 @@ WAITS_FOR_THE_LOG = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Loc
 
 
 async def start_servers(stack: AsyncExitStack, url: str, connect: Connect, count: int) -> list[Server]:
-    return list(await asyncio.gather(*(stack.enter_async_context(Server.on(url, connect)) for _ in range(count))))
+    return list(await asyncio.gather(*(stack.enter_async_context(Server.running(url, connect)) for _ in range(count))))
 
 
 async def flood(submit: Submit) -> list[str]:
@@ -47,22 +47,22 @@ async def test_the_database_is_killed_and_started_again(postgres: PostgresServer
     async with AsyncExitStack() as stack:
         servers = await start_servers(stack, url, connect, 2)
         submit = grpc_submit([one.channel for one in servers])
-        load = await stack.enter_async_context(Load.on(submit))
+        load = await stack.enter_async_context(Load.running(submit))
         postgres.kill()
-        await load.is_refused()
+        await load.wait_for_refusals()
         for one in servers:
-            await one.becomes(serving=False)
+            await one.wait_for_health(serving=False)
             read = MentorStatusSyncStub(one.channel).GetMentorStatus(pb.GetMentorStatusRequest(mentor_id="mntr_1"))
             refusal = await failure(read)
             assert refusal.code is grpc.StatusCode.UNAVAILABLE
             assert "RetryInfo" in refusal.details
         assert set(await flood(submit)) == {"STORAGE_UNAVAILABLE"}
         await asyncio.to_thread(postgres.start)
-        await load.goes_on(within=RECOVERY_SECONDS)
+        await load.wait_for_answers(within=RECOVERY_SECONDS)
         for one in servers:
-            await one.becomes(serving=True)
+            await one.wait_for_health(serving=True)
     assert load.slowest < CALL_SECONDS
-    check(url, load)
+    check_database(url, load)
 
 
 async def test_the_database_stands_still_for_a_while(postgres: PostgresServer, connect: Connect) -> None:
@@ -71,20 +71,20 @@ async def test_the_database_stands_still_for_a_while(postgres: PostgresServer, c
     async with AsyncExitStack() as stack:
         (one,) = await start_servers(stack, url, connect, 1)
         submit = grpc_submit([one.channel])
-        load = await stack.enter_async_context(Load.on(submit))
+        load = await stack.enter_async_context(Load.running(submit))
         postgres.freeze()
         read = MentorStatusSyncStub(one.channel).ListSyncEvents(pb.ListSyncEventsRequest(), timeout=CALL_SECONDS)
-        await one.becomes(serving=False)
+        await one.wait_for_health(serving=False)
         reasons = Counter(await flood(submit))
         assert reasons.keys() == {"OVERLOADED", "STORAGE_UNAVAILABLE"}
         assert reasons["OVERLOADED"] >= FLOOD - MOST_WAITING
         assert "RetryInfo" in (await failure(read)).details
-        await load.is_refused()
+        await load.wait_for_refusals()
         postgres.thaw()
-        await load.goes_on(within=RECOVERY_SECONDS)
-        await one.becomes(serving=True)
+        await load.wait_for_answers(within=RECOVERY_SECONDS)
+        await one.wait_for_health(serving=True)
     assert load.slowest < CALL_SECONDS
-    check(url, load)
+    check_database(url, load)
 
 
 async def test_connections_that_an_administrator_ends(postgres: PostgresServer, connect: Connect) -> None:
@@ -92,12 +92,12 @@ async def test_connections_that_an_administrator_ends(postgres: PostgresServer, 
     url = postgres.url("mentorsync")
     async with AsyncExitStack() as stack:
         servers = await start_servers(stack, url, connect, 2)
-        load = await stack.enter_async_context(Load.on(grpc_submit([one.channel for one in servers])))
+        load = await stack.enter_async_context(Load.running(grpc_submit([one.channel for one in servers])))
         for _ in range(5):
             assert await asyncio.to_thread(postgres.execute, END_ALL)
-            await load.goes_on()
+            await load.wait_for_answers()
     assert not load.unavailable
-    check(url, load)
+    check_database(url, load)
 
 
 async def test_connections_that_are_cut_at_commit(postgres: PostgresServer, connect: Connect) -> None:
@@ -106,14 +106,14 @@ async def test_connections_that_are_cut_at_commit(postgres: PostgresServer, conn
     with CommitProxy(url) as proxy:
         async with AsyncExitStack() as stack:
             servers = await start_servers(stack, proxy.url, connect, 2)
-            load = await stack.enter_async_context(Load.on(grpc_submit([one.channel for one in servers])))
+            load = await stack.enter_async_context(Load.running(grpc_submit([one.channel for one in servers])))
             for cut in (proxy.cut_before_answer, proxy.cut_before_commit) * 3:
                 cut()
                 proxy.mend()
                 assert await asyncio.to_thread(proxy.cut.wait, RECOVERY_SECONDS)
-                await load.goes_on()
+                await load.wait_for_answers()
     assert not load.unavailable
-    check(url, load)
+    check_database(url, load)
 
 
 async def test_an_answer_to_commit_that_never_comes(postgres: PostgresServer, connect: Connect) -> None:
@@ -122,13 +122,13 @@ async def test_an_answer_to_commit_that_never_comes(postgres: PostgresServer, co
     with CommitProxy(url) as proxy:
         async with AsyncExitStack() as stack:
             (one,) = await start_servers(stack, proxy.url, connect, 1)
-            load = await stack.enter_async_context(Load.on(grpc_submit([one.channel])))
+            load = await stack.enter_async_context(Load.running(grpc_submit([one.channel])))
             proxy.swallow_answer()
             assert await asyncio.to_thread(proxy.cut.wait, RECOVERY_SECONDS)
-            await load.goes_on(within=RECOVERY_SECONDS)
+            await load.wait_for_answers(within=RECOVERY_SECONDS)
     assert not load.unavailable
     assert SILENCE_SECONDS < load.slowest < CALL_SECONDS
-    check(url, load)
+    check_database(url, load)
 
 
 async def freeze_inside_a_batch(one: Server, postgres: PostgresServer) -> None:
@@ -151,7 +151,7 @@ async def test_replicas_that_stand_still_inside_a_batch(
     async with AsyncExitStack() as stack:
         *frozen, survivor = await start_servers(stack, url, connect, frozen_count + 1)
         loads = [
-            await stack.enter_async_context(Load.on(grpc_submit([one.channel], may_time_out=True), f"{number}-"))
+            await stack.enter_async_context(Load.running(grpc_submit([one.channel], may_time_out=True), f"{number}-"))
             for number, one in enumerate((*frozen, survivor))
         ]
         await freeze_inside_a_batch(frozen[0], postgres)
@@ -159,13 +159,13 @@ async def test_replicas_that_stand_still_inside_a_batch(
             while not await asyncio.to_thread(postgres.execute, WAITS_FOR_THE_LOG):
                 await asyncio.sleep(POLL_SECONDS)
             one.freeze()
-        await loads[-1].goes_on(within=RECOVERY_SECONDS)
+        await loads[-1].wait_for_answers(within=RECOVERY_SECONDS)
         for one in frozen:
             one.thaw()
         for load in loads:
-            await load.goes_on(within=RECOVERY_SECONDS)
+            await load.wait_for_answers(within=RECOVERY_SECONDS)
     assert not loads[-1].unavailable
-    check(url, *loads)
+    check_database(url, *loads)
 
 
 async def test_a_standby_takes_over(postgres: PostgresServer, connect: Connect) -> None:
@@ -178,15 +178,15 @@ async def test_a_standby_takes_over(postgres: PostgresServer, connect: Connect) 
         url = f"postgresql://postgres@{hosts}/mentorsync?target_session_attrs=read-write"
         async with AsyncExitStack() as stack:
             servers = await start_servers(stack, url, connect, 2)
-            load = await stack.enter_async_context(Load.on(grpc_submit([one.channel for one in servers])))
+            load = await stack.enter_async_context(Load.running(grpc_submit([one.channel for one in servers])))
             assert postgres.execute(REPLICATION) == [("sync",)]
             postgres.kill()
-            await load.is_refused()
+            await load.wait_for_refusals()
             await asyncio.to_thread(standby.promote)
-            await load.goes_on(within=RECOVERY_SECONDS)
+            await load.wait_for_answers(within=RECOVERY_SECONDS)
             for one in servers:
-                await one.becomes(serving=True)
+                await one.wait_for_health(serving=True)
         assert load.slowest < CALL_SECONDS
-        check(standby.url("mentorsync"), load)
+        check_database(standby.url("mentorsync"), load)
     finally:
         standby.stop()

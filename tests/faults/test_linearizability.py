@@ -120,7 +120,7 @@ class Client:
 async def calls_to_two_servers(url: str, connect: Connect, count: int, *arguments: str) -> list[Call]:
     async with AsyncExitStack() as stack:
         servers = await asyncio.gather(
-            *(stack.enter_async_context(Server.on(url, connect, [*NOTING_SERVER, *arguments])) for _ in range(2))
+            *(stack.enter_async_context(Server.running(url, connect, [*NOTING_SERVER, *arguments])) for _ in range(2))
         )
         events: list[str] = []
         stubs = [MentorStatusSyncStub(server.channel) for server in servers]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from tests.faults.load import Load, check, rest_submit
+from tests.faults.load import Load, check_database, rest_submit
 from tests.faults.processes import Up
 from tests.grpc_client import Connect
 from tests.postgres_server import PostgresServer
@@ -22,10 +22,10 @@ FROZEN_SECONDS = 5.0  # a ping every second, 2 s to answer it, and the time of a
 async def loaded(postgres: PostgresServer, connect: Connect) -> AsyncIterator[tuple[Up, Load]]:
     """Replicas under load. In the end, every answered write must be there once."""
     url = postgres.url("mentorsync")
-    async with Up.on(url, REPLICAS, connect) as up:
-        async with httpx.AsyncClient(base_url=up.rest, timeout=20) as client, Load.on(rest_submit(client)) as load:
+    async with Up.running(url, REPLICAS, connect) as up:
+        async with httpx.AsyncClient(base_url=up.rest, timeout=20) as client, Load.running(rest_submit(client)) as load:
             yield up, load
-        check(url, load)
+        check_database(url, load)
 
 
 async def test_a_rolling_restart(postgres: PostgresServer, connect: Connect) -> None:
@@ -33,8 +33,8 @@ async def test_a_rolling_restart(postgres: PostgresServer, connect: Connect) -> 
     async with loaded(postgres, connect) as (up, load):
         for pid in up.servers():
             os.kill(pid, signal.SIGTERM)
-            await up.is_whole_without(pid)
-            await load.goes_on()
+            await up.wait_until_replaced(pid)
+            await load.wait_for_answers()
         assert not load.unavailable
 
 
@@ -43,16 +43,16 @@ async def test_replicas_and_the_database_are_killed(postgres: PostgresServer, co
     async with loaded(postgres, connect) as (up, load):
         for pid in up.servers():
             os.kill(pid, signal.SIGKILL)
-            await load.goes_on(within=RECOVERY_SECONDS)
-            await up.is_whole_without(pid)
+            await load.wait_for_answers(within=RECOVERY_SECONDS)
+            await up.wait_until_replaced(pid)
         postgres.kill()
-        await load.is_refused()
+        await load.wait_for_refusals()
         killed, *_ = up.servers()
         os.kill(killed, signal.SIGKILL)  # there is no database to start again on
-        await load.is_refused()
+        await load.wait_for_refusals()
         await asyncio.to_thread(postgres.start)
-        await load.goes_on(within=RECOVERY_SECONDS)
-        await up.is_whole_without(killed)
+        await load.wait_for_answers(within=RECOVERY_SECONDS)
+        await up.wait_until_replaced(killed)
 
 
 async def test_a_replica_that_stands_still(postgres: PostgresServer, connect: Connect) -> None:
@@ -60,8 +60,8 @@ async def test_a_replica_that_stands_still(postgres: PostgresServer, connect: Co
     async with loaded(postgres, connect) as (up, load):
         frozen, *_ = up.servers()
         os.kill(frozen, signal.SIGSTOP)
-        await load.is_refused()
-        await load.goes_on(within=RECOVERY_SECONDS)
+        await load.wait_for_refusals()
+        await load.wait_for_answers(within=RECOVERY_SECONDS)
         os.kill(frozen, signal.SIGCONT)
-        await load.goes_on()
+        await load.wait_for_answers()
     assert load.slowest < FROZEN_SECONDS
