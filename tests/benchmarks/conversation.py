@@ -8,10 +8,10 @@ from typing import Any
 import grpc
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.rpc.asgi import PATH_PREFIX
-from mentorsync.up import LIST_PATH
 
 from tests.benchmarks.filling import mentor_id
 from tests.benchmarks.load.h2load import CALLS
+from tests.contract import BASE
 
 TIMEOUT_SECONDS = 30
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -37,7 +37,7 @@ def call_every_endpoint(address: str) -> list[Answer]:
 
     def call(method: str, path: str, body: object = None) -> Any:
         payload = None if body is None else json.dumps(body)
-        connection.request(method, LIST_PATH + path, payload, {"content-type": "application/json"})
+        connection.request(method, BASE + path, payload, {"content-type": "application/json"})
         response = connection.getresponse()
         answer = json.loads(response.read())
         answers.append((response.status, _comparable_body(answer, response.status)))

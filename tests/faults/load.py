@@ -12,10 +12,10 @@ import httpx
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
+from tests.contract import BASE
 from tests.databases import execute
 from tests.grpc_client import failure_of
 
-PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 CLIENTS = 8
 MENTORS = 3
 CALL_SECONDS = 9.5  # the deadline that the gateway sets
@@ -147,7 +147,7 @@ def rest_submit(client: httpx.AsyncClient) -> Submit:
 
     async def submit(mentor_id: str, reason: str, key: str | None) -> str:
         body = {"event_type": "PauseMentorEvent", "mentor_id": mentor_id, "reason": reason}
-        response = await client.post(f"{PATH}/events", json=body, headers={"idempotency-key": key} if key else {})
+        response = await client.post(f"{BASE}/events", json=body, headers={"idempotency-key": key} if key else {})
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and response.headers["retry-after"]:
             raise UnavailableError(response.text)
         assert response.status_code == httpx.codes.OK, (response.status_code, response.text)

@@ -9,7 +9,6 @@ from mentorsync_gateway.launcher import Gateway
 
 from tests.server_process import wait_until
 
-BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 FREE_PORT: Address = ("127.0.0.1", 0)  # the system chooses the port
 DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14
 

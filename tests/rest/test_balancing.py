@@ -15,8 +15,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mentorsync_gateway.config import Address, Config, separate
 
+from tests.contract import BASE
 from tests.rest.answers import (
-    BASE,
     FREE_PORT,
     StartGateway,
     assert_unavailable,

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from tests.contract import BASE
 from tests.rest.answers import assert_error
 
-BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 EVENTS = f"{BASE}/events"
 EVENT = f"{EVENTS}/evt_00000000"
 MAX_BODY_BYTES = 16_384

@@ -13,8 +13,8 @@ from mentorsync.rpc.errors import status_metadata, status_of
 from mentorsync.storage.errors import OverloadedError
 from mentorsync_gateway.config import Address, connection_manager, contract_routes, separate
 
+from tests.contract import BASE
 from tests.rest.answers import (
-    BASE,
     DEADLINE_EXCEEDED,
     FREE_PORT,
     StartGateway,

@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+from tests.contract import BASE
+
 EVENTS = f"{BASE}/events"
 PAUSE = {"event_type": "PauseMentorEvent"}
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from mentorsync_gateway.config import Address
 
-BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+from tests.contract import BASE
+
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 HTTP2_DATA, HTTP2_HEADERS, HTTP2_SETTINGS = 0, 1, 4

@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from mentorsync.up import LIST_PATH
+from tests.contract import BASE
 
 THREADS = 2
 PAUSE_SECONDS = 0.01  # between two connections of one thread: about 100 connections per second
@@ -15,7 +15,7 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close() sends RST
 TIMEOUT_SECONDS = 5
 BODY = b'{"event_type":"PauseMentorEvent","mentor_id":"mntr_disconnect","reason":"Client is gone"}'
 HEADERS = (
-    f"POST {LIST_PATH}/events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
+    f"POST {BASE}/events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
     f"content-length: {len(BODY)}\r\n\r\n"
 ).encode()
 # The numbers of bytes after which a client disconnects.

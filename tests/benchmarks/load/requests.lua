@@ -1,10 +1,9 @@
--- Builds the requests that wrk sends. Arguments: the fields of Requests in wrk.py, in the same order.
+-- Builds the requests that wrk sends. Arguments: the base path, then the fields of Requests in wrk.py, in the same order.
 
-local PREFIX = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 local SCATTER, SCATTER_MODULUS = 2654435761, 4294967296 -- as in filling.py
 
 local count = 0
-local second, page, first_event, events, mentors
+local base, second, page, first_event, events, mentors
 local headers = {["content-type"] = "application/json"}
 
 local function mentor_id()
@@ -12,7 +11,7 @@ local function mentor_id()
 end
 
 local function event_path()
-  return string.format("%s/events/evt_%08X", PREFIX, (first_event + count % events) * SCATTER % SCATTER_MODULUS)
+  return string.format("%s/events/evt_%08X", base, (first_event + count % events) * SCATTER % SCATTER_MODULUS)
 end
 
 local operations = {
@@ -20,10 +19,10 @@ local operations = {
     local body = string.format(
       '{"event_type":"PauseMentorEvent","mentor_id":"%s","reason":"Taking a short break",' ..
       '"client_timestamp":"2026-03-26T09:14:%s.%06dZ"}', mentor_id(), second, count)
-    return wrk.format("POST", PREFIX .. "/events", headers, body)
+    return wrk.format("POST", base .. "/events", headers, body)
   end,
-  snapshot = function() return wrk.format("GET", PREFIX .. "/" .. mentor_id()) end,
-  list = function() return wrk.format("GET", PREFIX .. "?page=" .. page) end,
+  snapshot = function() return wrk.format("GET", base .. "/" .. mentor_id()) end,
+  list = function() return wrk.format("GET", base .. "?page=" .. page) end,
   update = function()
     local body = string.format('{"acknowledged":false,"reason":"Corrected: leave %06d"}', count)
     return wrk.format("PUT", event_path(), headers, body)
@@ -34,9 +33,9 @@ local operations = {
 local operation
 
 function init(arguments)
-  operation = operations[arguments[1]]
-  second, page = arguments[2], arguments[3]
-  first_event, events, mentors = tonumber(arguments[4]), tonumber(arguments[5]), tonumber(arguments[6])
+  base, operation = arguments[1], operations[arguments[2]]
+  second, page = arguments[3], arguments[4]
+  first_event, events, mentors = tonumber(arguments[5]), tonumber(arguments[6]), tonumber(arguments[7])
 end
 
 function request()

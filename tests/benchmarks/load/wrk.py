@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks.load.result import LoadResult
+from tests.contract import BASE
 
 SCRIPT = Path(__file__).with_name("requests.lua")
 TIMEOUT_SECONDS = 30  # long, so that a slow answer does not count as an error
@@ -41,7 +42,7 @@ def run_wrk(address: str, requests: Requests, in_flight: int, seconds: int) -> L
 def start_wrk(address: str, requests: Requests, in_flight: int, seconds: int) -> "subprocess.Popen[str]":
     command = ["wrk", "-t1", f"-c{in_flight}", f"-d{seconds}", f"--timeout={TIMEOUT_SECONDS}", "-s", str(SCRIPT)]
     operation, second, *numbers = requests
-    arguments = [operation, f"{second:02}", *map(str, numbers)]
+    arguments = [BASE, operation, f"{second:02}", *map(str, numbers)]
     return subprocess.Popen([*command, f"http://{address}/", "--", *arguments], stdout=subprocess.PIPE, text=True)
 
 

@@ -15,8 +15,8 @@ from mentorsync.rpc.validation import DEFAULT_LIMIT, MAX_LIMIT
 
 from tests.benchmarks.peers import rest_messages as messages
 from tests.benchmarks.peers.storage import Storage
+from tests.contract import BASE
 
-PREFIX = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OpenStorage = Callable[[], AbstractAsyncContextManager[Storage]]
 SyncEventId = Annotated[messages.SyncEventId, Path()]
@@ -41,7 +41,7 @@ def build_app(open_storage: OpenStorage) -> FastAPI:
     app.add_exception_handler(DomainError, domain_error_response)
     app.add_exception_handler(RequestValidationError, validation_error_response)
 
-    @app.get(PREFIX)
+    @app.get(BASE)
     async def list_sync_events(
         page: Annotated[int, Query(ge=1)] = 1,
         limit: Annotated[int, Query(ge=1)] = DEFAULT_LIMIT,
@@ -50,11 +50,11 @@ def build_app(open_storage: OpenStorage) -> FastAPI:
         limit = min(limit, MAX_LIMIT)
         return messages.ListResponse.of(await storage.reads.page(page, limit, mentor_id), page, limit)
 
-    @app.get(PREFIX + "/{mentor_id}")
+    @app.get(BASE + "/{mentor_id}")
     async def get_mentor_status(mentor_id: Annotated[messages.MentorId, Path()]) -> messages.StatusResponse:
         return messages.StatusResponse.of(await storage.reads.snapshot(mentor_id))
 
-    @app.post(PREFIX + "/events")
+    @app.post(BASE + "/events")
     async def submit_event(
         request: messages.SubmitRequest,
         idempotency_key: Annotated[str | None, Header(pattern=r"^[!-~]{1,64}$")] = None,
@@ -68,7 +68,7 @@ def build_app(open_storage: OpenStorage) -> FastAPI:
         )
         return messages.SubmitResponse.of(await storage.writes.write(operation))
 
-    @app.put(PREFIX + "/events/{sync_event_id}")
+    @app.put(BASE + "/events/{sync_event_id}")
     async def update_event(sync_event_id: SyncEventId, request: messages.UpdateRequest) -> messages.UpdateResponse:
         if request.acknowledged is None and request.reason is None:
             raise RequestValidationError([{"loc": ("acknowledged",), "msg": "or reason must be given"}])
@@ -80,7 +80,7 @@ def build_app(open_storage: OpenStorage) -> FastAPI:
             updated_at=messages.published_time(event.updated_at),
         )
 
-    @app.delete(PREFIX + "/events/{sync_event_id}")
+    @app.delete(BASE + "/events/{sync_event_id}")
     async def delete_event(sync_event_id: SyncEventId) -> messages.DeleteResponse:
         event = await storage.writes.write(DeleteOperation(sync_event_id))
         deleted_at = messages.published_time(event.updated_at)
