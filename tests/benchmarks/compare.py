@@ -22,7 +22,7 @@ from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import full_report
 from tests.benchmarks.results import Comparison, Results, result_path, save
 from tests.benchmarks.subjects import Server, Subject
-from tests.benchmarks.variants import VARIANTS, RoundResources, StartedVariant, started
+from tests.benchmarks.variants import VARIANTS, RoundResources, StartedVariant, running_variants
 from tests.postgres_server import PostgresServer
 
 WORK_DIRECTORY = "/var/tmp"  # noqa: S108 - /tmp may be in memory; this is on a disk, and PostgreSQL's user can enter it
@@ -82,7 +82,7 @@ def compare(plan: Plan, directory: Path, machine: dict[str, str]) -> Comparison:
             round_directory.mkdir()
             resources = RoundResources(round_directory, templates, postgres, postgres_pid, ExitStack())
             progress.say(f"round {number + 1} of {plan.rounds}: starting the variants")
-            with started(resources) as (variants, seconds):
+            with running_variants(resources) as (variants, seconds):
                 ready_seconds.append(seconds)
                 require_equal_answers(variants)
                 measurements += measure_round(variants, number, plan.seconds, progress)

@@ -14,13 +14,13 @@ from tests.benchmarks.load.result import LoadResult
 MENTORS = 1_000
 PENDING = 1_000  # the events that list calls return
 SUBMITTING_MENTORS = 10_000  # most of them have no event yet
-# Updates and deletes change a range of CHANGED events each, one after the other. No measurement reaches its end.
+# Updates and deletes each have a range of CHANGED events, which they change in turn. No measurement reaches its end.
 FIRST_UPDATED = 2_000
 FIRST_DELETED = 51_000
 CHANGED = 49_000
 EVENTS = 100_000
 EVENTS_OF_A_MENTOR = 10  # in the growth benchmark
-# An SQL condition that holds for the events which an operation has changed.
+# SQL conditions. Each selects the events that an operation has changed.
 CONDITIONS = {"submit": "TRUE", "update": "reason LIKE 'Corrected%'", "delete": "deleted_at IS NOT NULL"}
 
 

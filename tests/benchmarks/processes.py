@@ -35,7 +35,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - it makes system calls only
+            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - the function only makes system calls
         )
         self._output = b""
         self._thread = threading.Thread(target=self._read, daemon=True)

@@ -14,7 +14,7 @@ from tests.benchmarks.variants import EMBEDDED, EMBEDDED_AGAIN, VARIANTS
 
 MEGABYTE = 1e6
 SOAK_ROWS = 10
-TITLES = {"storage": "Storage"}  # of a transport's section, where it is not the transport's name
+TITLES = {"storage": "Storage"}  # section titles that differ from the transport's name
 
 
 def full_report(results: Results) -> str:

@@ -183,7 +183,7 @@ class StartedVariant(NamedTuple):
 
 
 @contextmanager
-def started(resources: RoundResources) -> Iterator[tuple[list[StartedVariant], float]]:
+def running_variants(resources: RoundResources) -> Iterator[tuple[list[StartedVariant], float]]:
     """Starts the first variant alone, then the others. Yields all, and the seconds until the first was ready."""
     with resources.stack:
         before = time.perf_counter()

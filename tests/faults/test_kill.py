@@ -22,7 +22,7 @@ Answers = dict[str, pb.SubmitEventResponse]
 async def submit_until_killed(
     server: ServerProcess, connect: Connect, next_key: Callable[[], str]
 ) -> tuple[Answers, set[str]]:
-    """Submits events and kills the server during that. Returns the answers by key, and the keys without an answer."""
+    """Submits events until the server is killed. Returns the answers by key, and the keys without an answer."""
     answers: Answers = {}
     unanswered: set[str] = set()
 

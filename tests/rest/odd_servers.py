@@ -40,7 +40,7 @@ class _ServerThread:
 
 
 class NameServer(_ServerThread):
-    """A DNS server that answers every query for IPv4 addresses with the given ones (RFC 1035, section 4.1)."""
+    """A DNS server (RFC 1035, section 4.1). Queries for IPv4 addresses get the given ones, others get none."""
 
     def __init__(self, *addresses: str) -> None:
         class Handler(socketserver.BaseRequestHandler):

@@ -29,7 +29,7 @@ from tests.server_process import wait_until
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 FAILURES_BEFORE_EJECTION = 20  # as in envoy.yaml
-SUCCESSES_IN_A_ROW = 40  # so many cannot be chance while one of two servers still fails
+SUCCESSES_IN_A_ROW = 40  # too many to be chance while one of two servers still fails
 
 
 def test_an_upstream_name_is_resolved_to_all_its_addresses(

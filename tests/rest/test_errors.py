@@ -199,7 +199,7 @@ def test_a_malformed_key_is_refused(client: httpx.Client, key: str) -> None:
     assert error_info(assert_error(response, 400, INVALID_ARGUMENT))["reason"] == "INVALID_FIELD"
 
 
-def test_an_update_without_a_change_is_refused(client: httpx.Client) -> None:
+def test_an_update_without_fields_is_refused(client: httpx.Client) -> None:
     """An update must contain `acknowledged` or `reason`, even for an event that exists."""
     event = client.post(EVENTS, json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_update"}).json()
     path = f"{EVENTS}/{event['sync_event_id']}"

@@ -32,7 +32,7 @@ class Orm:
         # SQLite recommends that a writing transaction takes the lock at its start. Otherwise its first write may fail.
         is_sqlite = isinstance(self._database, SqliteDatabase)
         self._begin = ("IMMEDIATE",) if is_sqlite else ()
-        # SQLite has one writer. Threads that queue for this lock have a tenth of the p99 of threads that poll SQLite's.
+        # SQLite has one writer. Threads that queue for this lock have a tenth of the p99 of threads that poll.
         self._write_lock = Lock() if is_sqlite else nullcontext()
 
     def write(self, operation: Operation) -> SyncEvent:
