@@ -1,4 +1,4 @@
-"""How exceptions are told to callers."""
+"""What callers get for each exception."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2
 from mentorstatus.v1 import error_reason_pb2
 from mentorsync.domain.errors import EventNotFoundError, IdempotencyKeyReusedError, MentorNotFoundError
-from mentorsync.rpc.errors import ERRORS, status_metadata, status_of
+from mentorsync.rpc.errors import ERRORS, is_expected, status_metadata, status_of
 from mentorsync.rpc.validation import FieldViolation, InvalidFieldsError
 from mentorsync.storage.errors import OverloadedError, StorageSetupError, StorageUnavailableError
 
 RETRY_INFO = error_details_pb2.RetryInfo
 BAD_REQUEST = error_details_pb2.BadRequest
-SECRET = "SELECT /var/lib"  # noqa: S105 - what no caller may see
-# Exception, code, reason, what details come beside ErrorInfo, what the message names.
+SECRET = "SELECT /var/lib"  # noqa: S105 - text that no caller may see
+# Exception, code, reason, details in addition to ErrorInfo, a part of the message.
 TABLE: list[tuple[Exception, int, str | None, list[Any], str]] = [
     (
         InvalidFieldsError([FieldViolation("a", "must be b"), FieldViolation("c", "must be d")]),
@@ -38,7 +38,7 @@ TABLE: list[tuple[Exception, int, str | None, list[Any], str]] = [
 def test_every_error_has_its_code_reason_and_details(
     error: Exception, code: int, reason: str, details: list[Any], text: str
 ) -> None:
-    """The error table of the semantics."""
+    """Each exception gives the code, reason and details that the semantics name, and nothing of its own text."""
     status = status_of(error)
     assert status.code == code
     assert text in status.message
@@ -51,18 +51,29 @@ def test_every_error_has_its_code_reason_and_details(
     assert (info.reason, info.domain) == (reason, "mentorstatus")
 
 
-def test_the_table_has_a_row_for_every_foreseen_error() -> None:
-    """No row of the service's table is untested."""
+def test_every_row_of_the_table_is_tested() -> None:
+    """TABLE above covers every exception class that the service maps."""
     assert set(ERRORS) <= {type(row[0]) for row in TABLE}
 
 
 def test_every_documented_reason_is_used() -> None:
-    """No reason of the contract is without an error, and none is used that the contract lacks."""
+    """The errors use exactly the reasons that error_reason.proto documents."""
     assert {row[2] for row in TABLE} == set(error_reason_pb2.ErrorReason.keys()[1:])
 
 
-def test_all_field_violations_are_told() -> None:
-    """BadRequest names each bad field and what would be right."""
+class LostConnectionError(StorageUnavailableError):
+    """A subclass that has no row of its own."""
+
+
+def test_a_subclass_of_a_mapped_error_gets_the_row_of_its_base_class() -> None:
+    """It has the same status as its base class, and it is an expected error."""
+    assert status_of(LostConnectionError(SECRET)) == status_of(StorageUnavailableError())
+    assert is_expected(LostConnectionError())
+    assert not is_expected(RuntimeError())
+
+
+def test_all_field_violations_are_reported() -> None:
+    """BadRequest names each bad field and says which values are valid."""
     status = status_of(InvalidFieldsError([FieldViolation("a", "must be b"), FieldViolation("c", "must be d")]))
     bad_request = BAD_REQUEST()
     status.details[1].Unpack(bad_request)
@@ -72,7 +83,7 @@ def test_all_field_violations_are_told() -> None:
 
 @pytest.mark.parametrize("error", [OverloadedError(), StorageUnavailableError()])
 def test_unavailable_says_when_to_retry(error: Exception) -> None:
-    """RetryInfo and the header agree."""
+    """RetryInfo and the retry-after header give the same delay."""
     status = status_of(error)
     retry_info = RETRY_INFO()
     status.details[1].Unpack(retry_info)
@@ -80,8 +91,8 @@ def test_unavailable_says_when_to_retry(error: Exception) -> None:
     assert ("retry-after", "1") in status_metadata(status, "r")
 
 
-def test_errors_travel_with_details_and_request_id() -> None:
-    """The metadata of an error holds the whole status and the request id, and no retry-after where none helps."""
+def test_errors_carry_details_and_request_id() -> None:
+    """The metadata of an error holds the whole status and the request id; retry-after only comes with UNAVAILABLE."""
     status = status_of(EventNotFoundError("evt_1"))
     metadata = dict(status_metadata(status, "request-1"))
     assert metadata == {"grpc-status-details-bin": status.SerializeToString(), "x-request-id": "request-1"}

@@ -1,4 +1,4 @@
-"""The one table from exceptions to google.rpc.Status."""
+"""The one table that maps exceptions to google.rpc.Status."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,14 +17,14 @@ RETRY_DELAY_SECONDS = 1
 
 
 class ErrorRow(NamedTuple):
-    """How one exception is told: gRPC code, reason, and the message made from the exception."""
+    """What a caller gets for one exception class: the gRPC code, the reason, and a function that makes the message."""
 
     code: int
     reason: "reasons.ErrorReason.ValueType"
     message: Callable[[Exception], str]
 
 
-def _own_text(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     return str(error)
 
 
@@ -33,7 +33,7 @@ def _always(text: str) -> Callable[[Exception], str]:
 
 
 ERRORS: dict[type[Exception], ErrorRow] = {
-    InvalidFieldsError: ErrorRow(code_pb2.INVALID_ARGUMENT, reasons.INVALID_FIELD, _own_text),
+    InvalidFieldsError: ErrorRow(code_pb2.INVALID_ARGUMENT, reasons.INVALID_FIELD, _text_of),
     DecodeError: ErrorRow(
         code_pb2.INVALID_ARGUMENT,
         reasons.INVALID_FIELD,
@@ -42,7 +42,7 @@ ERRORS: dict[type[Exception], ErrorRow] = {
     IdempotencyKeyReusedError: ErrorRow(
         code_pb2.INVALID_ARGUMENT,
         reasons.IDEMPOTENCY_KEY_REUSED,
-        _always("idempotency-key came before for this mentor with another payload: a new event needs a new key"),
+        _always("idempotency-key was used before for this mentor with another payload: use a new key for a new event"),
     ),
     MentorNotFoundError: ErrorRow(
         code_pb2.NOT_FOUND, reasons.MENTOR_NOT_FOUND, lambda error: f"mentor_id {error} has had no event yet"
@@ -50,7 +50,7 @@ ERRORS: dict[type[Exception], ErrorRow] = {
     EventNotFoundError: ErrorRow(
         code_pb2.NOT_FOUND,
         reasons.EVENT_NOT_FOUND,
-        lambda error: f"sync_event_id {error} names no event, or a deleted one",
+        lambda error: f"sync_event_id {error} does not exist or was deleted",
     ),
     OverloadedError: ErrorRow(
         code_pb2.UNAVAILABLE,
@@ -61,16 +61,17 @@ ERRORS: dict[type[Exception], ErrorRow] = {
         code_pb2.UNAVAILABLE, reasons.STORAGE_UNAVAILABLE, _always("the database cannot be reached: retry later")
     ),
 }
-UNFORESEEN = ErrorRow(code_pb2.INTERNAL, reasons.INTERNAL, _always("internal error"))
+UNEXPECTED = ErrorRow(code_pb2.INTERNAL, reasons.INTERNAL, _always("internal error"))
 
 
-def is_foreseen(error: Exception) -> bool:
-    return type(error) in ERRORS
+def is_expected(error: Exception) -> bool:
+    """Whether the table has a row for this exception's class or one of its base classes."""
+    return _row_of(error) is not UNEXPECTED
 
 
 def status_of(error: Exception) -> status_pb2.Status:
-    """The status that tells callers about an exception; one without a row tells them nothing but INTERNAL."""
-    row = ERRORS.get(type(error), UNFORESEEN)
+    """The status that callers get for an exception. Without a row it is INTERNAL and reveals nothing of the cause."""
+    row = _row_of(error)
     status = status_pb2.Status(code=row.code, message=row.message(error))
     _add(status, error_details_pb2.ErrorInfo(reason=reasons.ErrorReason.Name(row.reason), domain=DOMAIN))
     if isinstance(error, InvalidFieldsError):
@@ -85,14 +86,19 @@ def status_of(error: Exception) -> status_pb2.Status:
 
 
 def status_metadata(status: status_pb2.Status, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-    """What goes with an error beside its code and message."""
+    """The trailing metadata of an error, in addition to its code and message."""
     metadata: tuple[tuple[str, str | bytes], ...] = (
         ("grpc-status-details-bin", status.SerializeToString()),
         ("x-request-id", request_id),
     )
     if status.code == code_pb2.UNAVAILABLE:
-        metadata += (("retry-after", str(RETRY_DELAY_SECONDS)),)  # becomes the HTTP header at the gateway
+        metadata += (("retry-after", str(RETRY_DELAY_SECONDS)),)  # the gateway makes it the HTTP header
     return metadata
+
+
+def _row_of(error: Exception) -> ErrorRow:
+    """The row of the exception's class, or of its nearest base class that has one."""
+    return next((ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS), UNEXPECTED)
 
 
 def _add(status: status_pb2.Status, detail: Message) -> None:

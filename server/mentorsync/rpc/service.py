@@ -16,7 +16,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.logs import LineWriter, timestamp
 from mentorsync.metrics import Metrics
 from mentorsync.rpc.calls import CallContext, Calls
-from mentorsync.rpc.errors import is_foreseen, status_of
+from mentorsync.rpc.errors import is_expected, status_of
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["MentorStatusSync"].full_name
 CODE_NAMES = {number: name for name, number in code_pb2.Code.items()}
@@ -80,7 +80,7 @@ class Service:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            if not is_foreseen(error):
+            if not is_expected(error):
                 logger.exception("%s failed", name, extra={"request_id": context.request_id})
             status = status_of(error)
             code = status.code
