@@ -95,7 +95,7 @@ async def open_service(engine: Engine, metrics: Metrics, call_log: LineWriter) -
     """The service over an engine. On leaving, what is queued is written and the database closed."""
     check_current(engine)
     with engine.serving():
-        writer = Writer(engine.open_store, lambda commit: metrics.observe_batch(len(commit.outcomes)))
+        writer = Writer(engine.open_store, metrics.observe_commit)
         metrics.watch_writer(lambda: writer.queued, lambda: writer.clock_ahead_seconds)
         reader = engine.open_reader()
         try:

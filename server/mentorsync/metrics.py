@@ -1,16 +1,18 @@
-"""What is measured, in Prometheus's terms."""
+"""The service's metrics, for Prometheus."""
 
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
 
-# Seconds. From what a snapshot costs to what a phone's patience allows.
+from mentorsync.storage.store import Commit
+
+# Seconds. From the duration of a snapshot to the longest that a phone waits.
 DURATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The service's metrics, in a registry of their own."""
+    """The metrics of one service, in a registry of their own. Every method may be called from any thread."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -33,15 +35,15 @@ class Metrics:
     def observe_call(self, method: str, code: str, seconds: float) -> None:
         key = (method, code)
         child = self._children.get(key)
-        if child is None:  # labels() costs more than the observation
+        if child is None:  # labels() costs more than the observation; two threads that call it get the same child
             child = self._children[key] = self._durations.labels(*key)
         child.observe(seconds)
 
-    def observe_batch(self, operations: int) -> None:
-        self._batches.observe(operations)
+    def observe_commit(self, commit: Commit) -> None:
+        self._batches.observe(len(commit.outcomes))
 
     def watch_writer(self, queued: Callable[[], float], clock_ahead_seconds: Callable[[], float]) -> None:
-        """Reads these two whenever the metrics are read."""
+        """Calls these two functions, from the thread that serves /metrics, each time the metrics are read."""
         queue = Gauge("mentorsync_write_queue_depth", "Writes waiting or being written.", registry=self.registry)
         queue.set_function(queued)
         clock = Gauge(
