@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.metrics import Metrics
-from mentorsync.rpc.calls import CallContext, Calls
+from mentorsync.rpc.calls import Calls
+from mentorsync.rpc.context import CallContext
 from mentorsync.rpc.service import Service
 from mentorsync.storage.migrator import migrate
 from mentorsync.storage.purge import purge
@@ -218,7 +219,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     async def _call(self, name: str, request: Message, key: str | None) -> Reply:
         context = CallContext("request-1", [] if key is None else [key])
-        return await self._service.invoke(name, request.SerializeToString(), context)
+        return await self._service.invoke(self._service.methods[name], request.SerializeToString(), context)
 
     def _check(self, name: str, reply: Reply, expected: Callable[[], Any]) -> None:
         assert outcome_of(name, reply) == expected()

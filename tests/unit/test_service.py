@@ -1,45 +1,16 @@
-"""What is around every call, whatever the transport: errors, log lines, metrics, request ids, deadlines."""
+"""What the service adds to every call on every transport: errors, log lines, metrics, request ids."""
 
 import asyncio
-import io
-import json
 import logging
-from types import SimpleNamespace
-from typing import Any, cast
+import time
 
 import pytest
 from google.rpc import code_pb2, status_pb2
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.domain.errors import MentorNotFoundError
-from mentorsync.logs import LineWriter
-from mentorsync.metrics import Metrics
-from mentorsync.rpc.calls import CallContext, Calls
-from mentorsync.rpc.service import Service, accepted_request_id
+from mentorsync.rpc.context import CallContext, accepted_request_id
 
-CONTEXT = CallContext("request-1", [])
-
-
-class Harness:
-    """A service whose GetMentorStatus does what the test says."""
-
-    def __init__(self, call: Any) -> None:
-        self._stream = io.StringIO()
-        self._writer = LineWriter(self._stream)
-        self.metrics = Metrics()
-        names = ("list_sync_events", "get_mentor_status", "submit_event", "update_event", "delete_event")
-        calls = cast("Calls", SimpleNamespace(**dict.fromkeys(names, call)))
-        self.service = Service(calls, self.metrics, self._writer)
-
-    async def get(self, payload: bytes = b"", context: CallContext = CONTEXT) -> bytes | status_pb2.Status:
-        return await self.service.invoke("GetMentorStatus", payload, context)
-
-    def calls_counted(self, code: str) -> float | None:
-        labels = {"method": "GetMentorStatus", "code": code}
-        return self.metrics.registry.get_sample_value("mentorsync_call_duration_seconds_count", labels)
-
-    def log_lines(self) -> list[dict[str, Any]]:
-        self._writer.close()
-        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
+from tests.unit.service_harness import CONTEXT, Harness
 
 
 async def succeed(_request: pb.GetMentorStatusRequest, _context: CallContext) -> pb.GetMentorStatusResponse:
@@ -77,7 +48,7 @@ async def test_a_call_is_logged_and_measured_once() -> None:
 
 
 async def test_a_refusal_becomes_a_status() -> None:
-    """A foreseen error is answered, logged as a call and no more."""
+    """An expected error is answered with its code. The log has the line of the call and nothing else."""
     harness = Harness(not_found)
     status = await harness.get()
     assert isinstance(status, status_pb2.Status)
@@ -86,8 +57,10 @@ async def test_a_refusal_becomes_a_status() -> None:
     assert [line["code"] for line in harness.log_lines()] == ["NOT_FOUND"]
 
 
-async def test_an_unforeseen_error_is_logged_whole_and_told_as_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The traceback goes to the log with the request id, and nothing of it to the caller."""
+async def test_an_unexpected_error_is_logged_in_full_and_hidden_from_the_caller(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The log has the traceback and the request id. The caller gets neither the text nor the class of the exception."""
     harness = Harness(fail)
     with caplog.at_level(logging.ERROR):
         status = await harness.get()
@@ -101,8 +74,8 @@ async def test_an_unforeseen_error_is_logged_whole_and_told_as_nothing(caplog: p
 
 
 @pytest.mark.parametrize("payload", [b"\x0a\x05mntr", b"\x0a\x01\xff", b"\xff\xff\xff"])
-async def test_bytes_that_are_no_message_are_invalid(payload: bytes) -> None:
-    """Truncated bytes and text that is not UTF-8 are the caller's fault, told without a class name."""
+async def test_bytes_that_are_not_a_message_are_invalid(payload: bytes) -> None:
+    """Truncated bytes and text that is not UTF-8 give INVALID_ARGUMENT, without a class name in the message."""
     harness = Harness(succeed)
     status = await harness.get(payload)
     assert isinstance(status, status_pb2.Status)
@@ -110,34 +83,37 @@ async def test_bytes_that_are_no_message_are_invalid(payload: bytes) -> None:
     assert "DecodeError" not in str(status)
 
 
-async def test_a_cancelled_call_stays_cancelled() -> None:
-    """A caller that is gone gets no answer; the log still has its line."""
+@pytest.mark.parametrize(
+    ("deadline", "code"), [(None, "CANCELLED"), (1e9, "CANCELLED"), (time.monotonic(), "DEADLINE_EXCEEDED")]
+)
+async def test_a_cancelled_call_stays_cancelled(deadline: float | None, code: str) -> None:
+    """A caller who has given up gets no answer. The log has the call's line, which shows if the deadline had passed."""
     harness = Harness(never)
-    call = asyncio.create_task(harness.get())
+    call = asyncio.create_task(harness.get(context=CONTEXT._replace(deadline=deadline)))
     await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert harness.calls_counted("CANCELLED") == 1
-    assert [line["code"] for line in harness.log_lines()] == ["CANCELLED"]
+    assert harness.calls_counted(code) == 1
+    assert [line["code"] for line in harness.log_lines()] == [code]
 
 
 @pytest.mark.parametrize("value", ["r", "a-b/c:d", "~" * 128, '"\\'])
-def test_a_fit_request_id_is_taken_over(value: str) -> None:
-    """Visible characters, up to 128."""
+def test_a_valid_request_id_is_kept(value: str) -> None:
+    """Up to 128 visible ASCII characters."""
     assert accepted_request_id(value) == value
 
 
 @pytest.mark.parametrize("value", [None, "", "a b", "ä", "~" * 129, "a\nb", "a\n"])
-def test_an_unfit_request_id_is_replaced(value: str | None) -> None:
-    """A log line cannot be forged through it."""
+def test_an_invalid_request_id_is_replaced(value: str | None) -> None:
+    """A caller cannot forge a log line through the request id."""
     new = accepted_request_id(value)
     assert len(new) == 32
     assert new != accepted_request_id(value)
 
 
 async def test_a_request_id_with_quotes_stays_one_json_string() -> None:
-    """What is taken over is still escaped."""
+    """A request id that is kept is still escaped in the log."""
     harness = Harness(succeed)
     await harness.get(context=CONTEXT._replace(request_id='"\\'))
     assert harness.log_lines()[0]["request_id"] == '"\\'

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 
-from mentorsync.rpc.calls import CallContext
+from mentorsync.rpc.context import CallContext, accepted_request_id
 from mentorsync.rpc.errors import status_metadata
-from mentorsync.rpc.service import SERVICE_NAME, Service, accepted_request_id
+from mentorsync.rpc.service import SERVICE_NAME, Service
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,6 +27,8 @@ CONTENT_TYPE = (b"content-type", b"application/grpc")
 OK_START: Message = {"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE], "trailers": True}
 OK_TRAILERS: Message = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
 
+UNKNOWN_METHOD = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="the service has no such method")
+
 
 async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers one unary call.
@@ -38,7 +40,11 @@ async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -
     if frame is None:  # the gateway has refused the request itself meanwhile
         return
     context = _call_context(scope["headers"])
-    reply = await service.invoke(scope["path"].removeprefix(PATH_PREFIX), _message(frame), context)
+    method = service.methods.get(scope["path"].removeprefix(PATH_PREFIX))
+    if method is None:
+        await _send_error(send, UNKNOWN_METHOD, context.request_id)
+        return
+    reply = await service.invoke(method, _message(frame), context)
     if isinstance(reply, bytes):
         await _send_message(send, reply)
     else:

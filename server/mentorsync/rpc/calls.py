@@ -1,11 +1,12 @@
 """The five calls: request message in, response message out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.rpc import validation
+from mentorsync.rpc.context import CallContext
 from mentorsync.storage.reader import PublishedEvent, Reader
 from mentorsync.storage.writer import Writer
 
@@ -13,17 +14,10 @@ if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 
-class CallContext(NamedTuple):
-    """What a call is given beside its message. `idempotency_keys`: every value of that metadata key."""
-
-    request_id: str
-    idempotency_keys: list[str]
-
-
 class Calls:
-    """Each method validates, asks storage, and converts.
+    """Each method validates the request, calls storage, and converts the result.
 
-    They raise InvalidFieldsError, DomainError and StorageError, which `rpc.errors` maps.
+    The methods raise InvalidFieldsError, DomainError and StorageError, which `rpc.errors` maps to statuses.
     """
 
     def __init__(self, reader: Reader, writer: Writer) -> None:
@@ -75,17 +69,19 @@ class Calls:
     async def delete_event(self, request: pb.DeleteEventRequest, _context: CallContext) -> pb.DeleteEventResponse:
         event = await self._writer.write(validation.delete_operation(request))
         response = pb.DeleteEventResponse(sync_event_id=event.sync_event_id, deleted=True)
-        response.deleted_at.seconds = _published_seconds(event.updated_at)  # its last change is its deletion
+        response.deleted_at.seconds = _published_seconds(
+            event.updated_at
+        )  # the last change of a deleted event is its deletion
         return response
 
 
 def _published_seconds(microseconds: int) -> int:
-    # Whole seconds, as the contract shows them.
+    # The contract shows whole seconds.
     return microseconds // 1_000_000
 
 
 def _add(messages: "RepeatedCompositeFieldContainer[pb.SyncEvent]", events: Sequence[PublishedEvent]) -> None:
-    """Makes the messages where they belong: a message that is given to another one is copied."""
+    """Creates each message inside the response: protobuf copies a message that is assigned to another one."""
     for event in events:
         message = messages.add(
             sync_event_id=event.sync_event_id,

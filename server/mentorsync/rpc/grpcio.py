@@ -1,33 +1,40 @@
-"""The adapter to grpcio: requests arrive undecoded, so that the service answers for what cannot be decoded, too."""
+"""The adapter to grpcio. Requests arrive undecoded, so that the service itself answers those that cannot be decoded."""
 
+import time
 from functools import partial
 from typing import Any
 
 import grpc
 
-from mentorsync.rpc.calls import CallContext
+from mentorsync.rpc.context import CallContext, accepted_request_id
 from mentorsync.rpc.errors import status_metadata
-from mentorsync.rpc.service import SERVICE_NAME, Service, accepted_request_id
+from mentorsync.rpc.methods import Kind, Method
+from mentorsync.rpc.service import SERVICE_NAME, Service
 
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def handler(service: Service) -> grpc.GenericRpcHandler:
-    """The service's methods for a grpc.aio server."""
-    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-        name: grpc.unary_unary_rpc_method_handler(partial(_handle, service, name)) for name in service.methods
-    }
+    """The service's methods for a grpc.aio server, which refuses unknown ones and ends calls at their deadlines."""
+    methods = {name: HANDLERS[method.kind](service, method) for name, method in service.methods.items()}
     return grpc.method_handlers_generic_handler(SERVICE_NAME, methods)
 
 
-async def _handle(service: Service, name: str, payload: bytes, context: Any) -> bytes:
+def _unary_handler(service: Service, method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    return grpc.unary_unary_rpc_method_handler(partial(_answer_unary, service, method))
+
+
+async def _answer_unary(service: Service, method: Method, payload: bytes, context: Any) -> bytes:
     call_context = _call_context(context)
-    reply = await service.invoke(name, payload, call_context)
+    reply = await service.invoke(method, payload, call_context)
     if isinstance(reply, bytes):
         context.set_trailing_metadata((("x-request-id", call_context.request_id),))
         return reply
     await context.abort(STATUS_CODES[reply.code], reply.message, status_metadata(reply, call_context.request_id))
     raise AssertionError("abort raises")
+
+
+HANDLERS = {Kind.UNARY: _unary_handler}
 
 
 def _call_context(context: Any) -> CallContext:
@@ -38,4 +45,6 @@ def _call_context(context: Any) -> CallContext:
             request_id = value
         elif key == "idempotency-key":
             idempotency_keys.append(value)
-    return CallContext(accepted_request_id(request_id), idempotency_keys)
+    remaining = context.time_remaining()
+    deadline = None if remaining is None else time.monotonic() + remaining
+    return CallContext(accepted_request_id(request_id), idempotency_keys, deadline)

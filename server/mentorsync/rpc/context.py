@@ -1,0 +1,37 @@
+"""What a call gets in addition to its request message."""
+
+import re
+import secrets
+from enum import Enum
+from typing import NamedTuple
+
+REQUEST_ID = re.compile(r"[!-~]{1,128}")  # visible ASCII, and short enough for a log line
+
+
+class Principal(Enum):
+    """On whose behalf a call is made."""
+
+    ANYONE = "anyone"  # callers are not identified, and each may reach every mentor
+
+
+class CallContext(NamedTuple):
+    """The context of one call.
+
+    `idempotency_keys` holds every value of that metadata key. `deadline` is in seconds of `time.monotonic()`, or None.
+
+    Cancellation: the adapter cancels the task that runs the call, and the call then ends with asyncio.CancelledError at
+    its next `await`. The grpcio adapter cancels when the caller cancels and when the deadline passes; the ASGI adapter
+    cancels when the deadline passes. A write whose batch has begun is stored all the same.
+    """
+
+    request_id: str
+    idempotency_keys: list[str]
+    deadline: float | None = None
+    principal: Principal = Principal.ANYONE
+
+
+def accepted_request_id(value: str | None) -> str:
+    """The caller's request id if it is fit for a log line, else a new one."""
+    if value is not None and REQUEST_ID.fullmatch(value):
+        return value
+    return secrets.token_hex(16)

@@ -1,0 +1,37 @@
+"""A service without storage and without a transport."""
+
+import io
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from google.rpc import status_pb2
+from mentorsync.logs import LineWriter
+from mentorsync.metrics import Metrics
+from mentorsync.rpc.context import CallContext
+from mentorsync.rpc.service import Service
+
+CONTEXT = CallContext("request-1", [])
+
+
+class Harness:
+    """A service whose methods all run the coroutine function that the test gives."""
+
+    def __init__(self, call: Any) -> None:
+        self._stream = io.StringIO()
+        self._writer = LineWriter(self._stream)
+        self.metrics = Metrics()
+        names = ("list_sync_events", "get_mentor_status", "submit_event", "update_event", "delete_event")
+        calls: Any = SimpleNamespace(**dict.fromkeys(names, call))
+        self.service = Service(calls, self.metrics, self._writer)
+
+    async def get(self, payload: bytes = b"", context: CallContext = CONTEXT) -> bytes | status_pb2.Status:
+        return await self.service.invoke(self.service.methods["GetMentorStatus"], payload, context)
+
+    def calls_counted(self, code: str) -> float | None:
+        labels = {"method": "GetMentorStatus", "code": code}
+        return self.metrics.registry.get_sample_value("mentorsync_call_duration_seconds_count", labels)
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        self._writer.close()
+        return [json.loads(line) for line in self._stream.getvalue().splitlines()]
