@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 
 from mentorsync import logs, runtime
 from mentorsync.config import DATABASE_URL, GRPC_ADDRESS, LOG_LEVEL, METRICS_ADDRESS, SettingsError, resolve
-from mentorsync.rpc.asgi import Receive, Scope, Send, answer
+from mentorsync.rpc.asgi import Scope, Send, answer
+from mentorsync.rpc.frames import Receive
 from mentorsync.rpc.service import Service
 from mentorsync.storage.errors import StorageError
 

@@ -53,3 +53,8 @@ def test_an_exception_that_escapes_is_an_internal_error(client: httpx.Client) ->
     assert answer.json().keys() == {"code", "message", "details"}
     assert "secret" not in answer.text
     assert client.get(BASE).status_code == httpx.codes.OK
+
+
+def test_a_callers_grpc_timeout_means_nothing_over_rest(client: httpx.Client) -> None:
+    """In the separate mode the gateway replaces it, so the embedded service must not obey it either."""
+    assert client.get(BASE, headers={"grpc-timeout": "0m"}).status_code == httpx.codes.OK

@@ -4,7 +4,8 @@ import asyncio
 import time
 
 from mentorsync import embedded
-from mentorsync.rpc.asgi import Receive, Scope, Send
+from mentorsync.rpc.asgi import Scope, Send
+from mentorsync.rpc.frames import Receive
 
 BLOCKING_SECONDS = 2.0
 

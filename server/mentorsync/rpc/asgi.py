@@ -1,102 +1,142 @@
-"""The adapter to ASGI: gRPC's framing over HTTP, for a host that stands behind Envoy's transcoder.
+"""The adapter to ASGI: a gRPC server for unary calls inside an HTTP server.
 
-See https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+REST requests arrive here as gRPC calls, from Envoy's transcoder. Every answer carries `x-request-id`, and every error
+`grpc-status-details-bin`. See https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
 
+import asyncio
 import base64
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from google.rpc import code_pb2, status_pb2
 
 from mentorsync.rpc.context import CallContext, accepted_request_id
 from mentorsync.rpc.errors import status_metadata
+from mentorsync.rpc.frames import Message, ProtocolError, Receive, frame, only_message, read_body
+from mentorsync.rpc.methods import Kind, Method
 from mentorsync.rpc.service import SERVICE_NAME, Service
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+Reply: TypeAlias = bytes | status_pb2.Status
 
 PATH_PREFIX = f"/{SERVICE_NAME}/"
-FRAME_HEADER_BYTES = 5  # one for compression, which nothing here uses, and four for the message's length
-UNDECODABLE = b"\0"  # field number 0 does not exist
-CONTENT_TYPE = (b"content-type", b"application/grpc")
-OK_START: Message = {"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE], "trailers": True}
-OK_TRAILERS: Message = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
-
-UNKNOWN_METHOD = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="the service has no such method")
+CONTENT_TYPES = re.compile(rb"application/grpc(\+proto)?\s*(;.*)?")
+HEADERS = [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity")]
+OK_START: Message = {"type": "http.response.start", "status": 200, "headers": HEADERS, "trailers": True}
+OK_STATUS = (b"grpc-status", b"0")
+UNENCODED = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # in grpc-message, besides what `quote` never encodes
+TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
+UNIT_SECONDS = {b"H": 3_600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+TIMER_SECONDS = 0.001  # uvloop's timers may be this early; a call that is cancelled must see its deadline passed
 
 
 async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers one unary call.
+    """Answers one call.
 
-    Whether the caller still waits is not watched: with pyvoy 1.3.0, a `receive` that is pending while the answer is
-    sent loses the answer now and then. The time limit and the bounded queue limit what an abandoned call can cost.
+    While a call runs, nothing notices that its caller disconnects: with pyvoy 1.3.0, a `receive` that is pending while
+    the answer is sent sometimes loses the answer. Deadlines and the bounded queue of writes limit what such calls cost.
     """
-    frame = await _body(receive)
-    if frame is None:  # the gateway has refused the request itself meanwhile
-        return
-    context = _call_context(scope["headers"])
-    method = service.methods.get(scope["path"].removeprefix(PATH_PREFIX))
+    headers = dict(scope["headers"])
+    request_id = accepted_request_id(_text(headers.get(b"x-request-id")))
+    try:
+        _check_request(scope["method"], headers.get(b"content-type", b""))
+        method = _find_method(service, scope["path"])
+        context = CallContext(request_id, _idempotency_keys(scope, headers), _deadline(headers.get(b"grpc-timeout")))
+        await ANSWERS[method.kind](service, method, context, receive, send)
+    except ProtocolError as error:
+        status = status_pb2.Status(code=error.code, message=str(error))
+        await _send_error(send, status, request_id, error.http_status)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _idempotency_keys(scope: Scope, headers: Mapping[bytes, bytes]) -> list[str]:
+    if b"idempotency-key" not in headers:
+        return []
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == b"idempotency-key"]
+
+
+def _check_request(http_method: str, content_type: bytes) -> None:
+    if http_method != "POST":
+        raise ProtocolError(code_pb2.INVALID_ARGUMENT, "a gRPC call is a POST request", 405)
+    if content_type != b"application/grpc" and not CONTENT_TYPES.fullmatch(content_type):
+        raise ProtocolError(code_pb2.INVALID_ARGUMENT, "the content type must be application/grpc", 415)
+
+
+def _find_method(service: Service, path: str) -> Method:
+    method = service.methods.get(path.removeprefix(PATH_PREFIX))
     if method is None:
-        await _send_error(send, UNKNOWN_METHOD, context.request_id)
-        return
-    reply = await service.invoke(method, _message(frame), context)
-    if isinstance(reply, bytes):
-        await _send_message(send, reply)
-    else:
-        await _send_error(send, reply, context.request_id)
+        raise ProtocolError(code_pb2.UNIMPLEMENTED, "there is no such service or method")
+    return method
 
 
-def _call_context(headers: Headers) -> CallContext:
-    request_id = None
-    idempotency_keys = []
-    for key, value in headers:
-        if key == b"x-request-id":
-            request_id = value.decode("latin-1")
-        elif key == b"idempotency-key":
-            idempotency_keys.append(value.decode("latin-1"))
-    return CallContext(accepted_request_id(request_id), idempotency_keys)
+def _deadline(timeout: bytes | None) -> float | None:
+    """The value of a grpc-timeout header as a deadline, in seconds of `time.monotonic()`."""
+    if timeout is None:
+        return None
+    match = TIMEOUT.fullmatch(timeout)
+    if match is None:
+        raise ProtocolError(code_pb2.INTERNAL, "grpc-timeout must be 1 to 8 digits and one of H, M, S, m, u, n")
+    seconds = int(match[1]) * UNIT_SECONDS[match[2]]
+    if not seconds:
+        raise _deadline_exceeded()
+    return time.monotonic() + seconds
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None when the request was given up before it was complete."""
-    body: bytes = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            return body
+async def _answer_unary(service: Service, method: Method, context: CallContext, receive: Receive, send: Send) -> None:
+    reply = _reply(service, method, context, receive)
+    result = await (reply if context.deadline is None else _until(context.deadline, reply))
+    if isinstance(result, bytes):
+        await _send_message(send, result, context.request_id)
+    elif result is not None:
+        await _send_error(send, result, context.request_id)
 
 
-def _message(frame: bytes) -> bytes:
-    """A frame's message. One cut short, or compressed, becomes what no protobuf decoder takes."""
-    is_whole = (
-        frame[:1] == b"\0" and int.from_bytes(frame[1:FRAME_HEADER_BYTES], "big") == len(frame) - FRAME_HEADER_BYTES
-    )
-    return frame[FRAME_HEADER_BYTES:] if is_whole else UNDECODABLE
+ANSWERS = {Kind.UNARY: _answer_unary}
 
 
-async def _send_message(send: Send, payload: bytes) -> None:
+async def _reply(service: Service, method: Method, context: CallContext, receive: Receive) -> Reply | None:
+    """The reply to the request's message, or None when the request was given up before it was complete."""
+    body = await read_body(receive)
+    return None if body is None else await service.invoke(method, only_message(body), context)
+
+
+async def _until(deadline: float, reply: Awaitable[Reply | None]) -> Reply | None:
+    """The reply, or ProtocolError when the deadline passes first."""
+    try:
+        async with asyncio.timeout_at(deadline + TIMER_SECONDS):
+            return await reply
+    except TimeoutError:
+        raise _deadline_exceeded() from None
+
+
+def _deadline_exceeded() -> ProtocolError:
+    return ProtocolError(code_pb2.DEADLINE_EXCEEDED, "the deadline has passed")
+
+
+async def _send_message(send: Send, message: bytes, request_id: str) -> None:
     await send(OK_START)
-    await send({"type": "http.response.body", "body": b"\0" + len(payload).to_bytes(4, "big") + payload})
-    await send(OK_TRAILERS)
+    await send({"type": "http.response.body", "body": frame(message)})
+    await send({"type": "http.response.trailers", "headers": [OK_STATUS, (b"x-request-id", request_id.encode())]})
 
 
-async def _send_error(send: Send, status: status_pb2.Status, request_id: str) -> None:
-    # Trailers-only: after headers and without a message, the transcoder would answer 404 with an empty body.
+async def _send_error(send: Send, status: status_pb2.Status, request_id: str, http_status: int = 200) -> None:
+    # Everything is in the headers ("trailers-only"). For an error in trailers, without a message before them, the
+    # transcoder would answer 404 with an empty body.
     headers = [
-        CONTENT_TYPE,
+        *HEADERS,
         (b"grpc-status", str(status.code).encode()),
-        (b"grpc-message", quote(status.message, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}").encode()),
+        (b"grpc-message", quote(status.message, safe=UNENCODED).encode()),
     ]
     headers += [(key.encode(), _header_value(value)) for key, value in status_metadata(status, request_id)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": http_status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
 
