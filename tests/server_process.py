@@ -1,4 +1,4 @@
-"""`mentorsync serve` as a process of its own, on free ports and a database of its own."""
+"""`mentorsync serve` as a separate process, on free ports and with its own database."""
 
 import errno
 import json
@@ -9,9 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 from urllib.request import urlopen
 
@@ -19,7 +20,7 @@ from mentorsync.storage.migrator import migrate
 from mentorsync.storage.sqlite.engine import SqliteEngine
 
 WAIT_SECONDS = 20
-POLL_SECONDS = 0.01  # how often another process is looked at
+POLL_SECONDS = 0.01  # pause between two looks at another process
 
 
 def command(*arguments: str) -> list[str]:
@@ -33,16 +34,16 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """Waits until another process has come so far, and returns what the condition gave."""
+    """Waits until a condition holds for another process, and returns the condition's value."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out while waiting for {what}"
         time.sleep(POLL_SECONDS)
     return result
 
 
 class Database:
-    """A SQLite file, seen from outside the server. `url` is what settings want."""
+    """A SQLite file that the test uses without the server. `url` is the value for the setting."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -62,7 +63,7 @@ class Database:
 
 
 class WriteLock:
-    """While held, no server can write: what it takes from its queue waits."""
+    """While it is held, no server can write: the batch that it takes from its queue waits."""
 
     def __init__(self, database: Database) -> None:
         self._connection = sqlite3.connect(database.path, isolation_level=None)
@@ -79,15 +80,28 @@ class WriteLock:
 
 
 class ServerProcess:
-    """A server that is ready. `grpc` and `metrics` are the addresses that it told."""
+    """A server that is ready. `grpc` and `metrics` are the addresses that it reported.
 
-    def __init__(self, database: Database, log: Path) -> None:
+    `arguments` start it instead of `mentorsync serve`, and `variables` are added to its environment.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        log: Path,
+        arguments: Sequence[str] = (),
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.database = database
         self._log = log
         settings = {"database_url": database.url, "grpc_address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0"}
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                command("serve"), env=environment(settings), stdout=subprocess.PIPE, stderr=stderr, text=True
+                arguments or command("serve"),
+                env=environment(settings) | dict(variables),
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
             )
         assert self._process.stdout
         line = self._process.stdout.readline()
@@ -112,7 +126,7 @@ class ServerProcess:
         return line
 
     def wait_until_refusing(self) -> None:
-        """Waits until nobody new can connect."""
+        """Waits until new connections are refused."""
         host, _, port = self.grpc.partition(":")
 
         def is_refusing() -> bool:
@@ -128,18 +142,18 @@ class ServerProcess:
         return next((float(line.removeprefix(f"{sample} ")) for line in lines if line.startswith(f"{sample} ")), None)
 
     def wait_for_queue(self, depth: int) -> None:
-        """Waits until as many writes are queued or being written."""
+        """Waits until this number of writes is queued or being written."""
         wait_until(lambda: self.metric("mentorsync_write_queue_depth") == depth, f"{depth} writes in the queue")
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
     def wait(self) -> int:
-        """Waits for the end and returns the exit status."""
+        """Waits until the process has ended, and returns its exit status."""
         return self._process.wait(WAIT_SECONDS)
 
     def stop(self) -> int:
-        """Asks the server to stop, where it still runs, and returns its exit status."""
+        """Asks the server to stop if it still runs, and returns its exit status."""
         self.signal(signal.SIGTERM)
         return self.end()
 

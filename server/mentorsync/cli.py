@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mentorsync.storage.engine import Engine
 
 EXIT_INTERRUPTED = 130  # as shells have it: 128 and SIGINT's number
+EXIT_FAILED = 1  # a part of the server died: what started the server should start it again
 EXIT_REFUSED = 2  # could not start, and has said why in one line
 MAX_REPLICAS = 64  # more on one machine are a mistake
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -46,11 +47,14 @@ def serve(settings: argparse.Namespace) -> int:
     import uvloop
 
     from mentorsync import app, logs
+    from mentorsync.parts import PartEndedError
 
     writer = logs.set_up(settings.log_level, sys.stderr)
     try:
         with refusals():
             uvloop.run(app.serve(settings, writer))
+    except PartEndedError:  # the log has it
+        return EXIT_FAILED
     finally:
         writer.close()
     return 0

@@ -1,5 +1,6 @@
-"""What only the embedded mode can suffer from: a service that harms the process that it lives in."""
+"""Faults that matter in the embedded mode only: the service can harm the process that it shares with Envoy."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.dying_parts import METHODS
 from tests.rest.conftest import EXCHANGE_SECONDS, Run, Service, embedded_gateway, settings_for, wait_until_healthy
 from tests.rest.troubled_application import BLOCKING_SECONDS
 
@@ -26,7 +28,7 @@ def client(run: Run, tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 def test_a_blocked_loop_delays_and_breaks_nothing(client: httpx.Client) -> None:
-    """While one handler sleeps on the event loop all calls wait, and then all are answered."""
+    """While one handler blocks the event loop all calls wait. Then all of them are answered."""
     started = time.monotonic()
     with ThreadPoolExecutor(CALLERS + 1) as pool:
         blocking = pool.submit(client.get, BASE, headers={"x-trouble": "block"})
@@ -37,7 +39,7 @@ def test_a_blocked_loop_delays_and_breaks_nothing(client: httpx.Client) -> None:
 
 
 def test_a_call_that_never_ends_is_answered(client: httpx.Client) -> None:
-    """504 in the error shape; others are served meanwhile and after."""
+    """504 in the error shape. Other calls are answered during that time and afterwards."""
     with ThreadPoolExecutor(1) as pool:
         hanging = pool.submit(client.get, BASE, headers={"x-trouble": "hang"})
         assert client.get(BASE).status_code == httpx.codes.OK
@@ -47,12 +49,27 @@ def test_a_call_that_never_ends_is_answered(client: httpx.Client) -> None:
 
 
 def test_an_exception_that_escapes_is_an_internal_error(client: httpx.Client) -> None:
-    """500 in the error shape, which tells nothing of the cause; the service lives on."""
+    """500 in the error shape, without the cause. The service keeps serving."""
     answer = client.get(BASE, headers={"x-trouble": "raise"})
     assert answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR
     assert answer.json().keys() == {"code", "message", "details"}
     assert "secret" not in answer.text
     assert client.get(BASE).status_code == httpx.codes.OK
+
+
+@pytest.mark.parametrize("part", METHODS)
+def test_the_death_of_a_part_ends_envoy(run: Run, tmp_path: Path, part: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The part's end is logged, and the process ends with a failure, so that its supervisor can report it."""
+    trigger = tmp_path / "trigger"
+    variables = {"MENTORSYNC_TEST_PART": part, "MENTORSYNC_TEST_TRIGGER": str(trigger)}
+    settings = settings_for(f"sqlite:///{tmp_path / 'mentorsync.db'}") | variables
+    with embedded_gateway(run, settings, "tests.dying_parts:app") as gateway:
+        wait_until_healthy(Service("embedded", gateway.addresses["rest"]))
+        trigger.touch()
+        assert run(asyncio.wait_for(gateway.wait(), EXCHANGE_SECONDS)) == 1
+    captured = "".join(capfd.readouterr())
+    assert f"the {part} ended unexpectedly" in captured
+    assert "killed by the test" in captured
 
 
 def test_a_callers_grpc_timeout_means_nothing_over_rest(client: httpx.Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SERVER = ROOT / "server" / "mentorsync"
 GATEWAY = ROOT / "gateway" / "mentorsync_gateway"
-STUBS = {"mentorstatus", "google", "grpc", "grpc_health"}
+STUBS = {"mentorstatus", "google", "grpc", "grpc_health", "grpc_reflection"}
 # Folder: what its modules may import beside the standard library.
 ALLOWED = {
     SERVER / "domain": {"mentorsync.domain"},

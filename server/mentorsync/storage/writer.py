@@ -42,6 +42,7 @@ class Writer:
         self._is_unavailable = False
         self.clock_ahead_seconds = 0.0
         self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()  # with the exception that ended the thread
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -67,12 +68,23 @@ class Writer:
         finally:
             timer.cancel()
 
+    async def probe(self) -> None:
+        """Raises StorageUnavailableError when writes cannot work."""
+        if not self._thread.is_alive():
+            raise StorageUnavailableError("the writer has ended")
+
     async def close(self) -> None:
         """Writes what is queued, then stops. Nothing may be queued any more."""
         self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # noqa: BLE001 - whoever watches the writer raises it again
+            self._loop.call_soon_threadsafe(self.ended.set_exception, error)
+
+    def _serve(self) -> None:
         with closing(self._open_store()) as store:
             while not self._stopping:
                 if batch := self._take_batch(store):

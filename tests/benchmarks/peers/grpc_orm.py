@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import uvloop
 from mentorsync import logs
-from mentorsync.app import grpc_server
+from mentorsync.app import serving
 from mentorsync.config import DATABASE_URL, GRPC_ADDRESS, LOG_LEVEL, resolve
 from mentorsync.logs import LineWriter
 from mentorsync.metrics import Metrics
 from mentorsync.rpc.calls import Calls
-from mentorsync.rpc.service import Service
+from mentorsync.rpc.health import SERVING, Health
+from mentorsync.rpc.service import SERVICE_NAME, Service
 
 from tests.benchmarks.peers.orm import ThreadedOrm
 
@@ -21,17 +22,14 @@ CONNECTIONS = 10  # to PostgreSQL, one for each thread; with 64 calls in flight 
 SETTINGS = (DATABASE_URL, GRPC_ADDRESS, LOG_LEVEL)
 
 
-class ProbedOrm(ThreadedOrm):
-    async def probe(self) -> None:
-        """Does nothing: the benchmark does not use this server's health."""
-
-
 async def serve(settings: Namespace, call_log: LineWriter) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    orm = cast("Any", ProbedOrm(settings.database_url, CONNECTIONS))  # used both as the reader and as the writer
+    orm = cast("Any", ThreadedOrm(settings.database_url, CONNECTIONS))  # used both as the reader and as the writer
     service = Service(Calls(orm, orm), Metrics(), call_log)
-    async with grpc_server(service, orm, settings.grpc_address) as (address, _):
+    health = Health()
+    await health.set(SERVICE_NAME, int(SERVING))
+    async with serving(service, health, settings.grpc_address) as address:
         print(f"gRPC {address}", flush=True)
         await stop.wait()
 
