@@ -1,4 +1,4 @@
-"""The settings: environment variables, each also a flag of the commands that use it."""
+"""The settings: each is an environment variable, and a flag of the commands that use it."""
 
 import os
 from argparse import ArgumentParser, Namespace
@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 MAX_PORT = 65_535
+LOG_LEVELS = ("debug", "info", "warning", "error")
+ADDRESS_RULE = "must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080"
+LOG_LEVEL_RULE = f"must be one of {', '.join(LOG_LEVELS)}"
+DATABASE_URL_RULE = (
+    "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
+    "postgresql://user:password@host:port/name"
+)
 
 
 class SettingsError(Exception):
-    """A setting has no usable value. The message names it and says what would be right."""
+    """A setting has no usable value. The message names the setting and says which values are valid."""
 
 
 class Address(NamedTuple):
@@ -22,17 +29,17 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """host:port, with an IPv6 host in brackets; port 0 means any free one."""
+    """Parses host:port, with an IPv6 host in brackets. Port 0 means any free port. Raises ValueError."""
     host, colon, port = text.rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if is_bracketed else host
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= MAX_PORT) or set(host) & set("[]"):
-        raise ValueError("must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080")
+        raise ValueError(ADDRESS_RULE)
     return Address(host, int(port))
 
 
 def parse_optional_address(text: str) -> Address | None:
-    """As parse_address; nothing means none."""
+    """As parse_address, but an empty text means that there is no address."""
     return parse_address(text) if text else None
 
 
@@ -44,9 +51,8 @@ def _is_netloc(url: str) -> bool:
 
 
 def parse_log_level(text: str) -> str:
-    levels = ("debug", "info", "warning", "error")
-    if text.lower() not in levels:
-        raise ValueError(f"must be one of {', '.join(levels)}")
+    if text.lower() not in LOG_LEVELS:
+        raise ValueError(LOG_LEVEL_RULE)
     return text.lower()
 
 
@@ -54,21 +60,22 @@ def parse_database_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
     if not separator or not (is_file or (scheme in ("postgresql", "postgres") and _is_netloc(text))):
-        raise ValueError(
-            "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
-            "postgresql://user:password@host:port/name"
-        )
+        raise ValueError(DATABASE_URL_RULE)
     return text
 
 
 class Setting(NamedTuple):
-    """One setting. The variable is its name in upper case after MENTORSYNC_, the flag its name with dashes."""
+    """One setting. The variable is its name in upper case after MENTORSYNC_, the flag its name with dashes.
+
+    `parse` raises ValueError for a text that does not follow `rule`. `meaning` completes "--flag: ...".
+    """
 
     name: str
     default: str
     parse: Callable[[str], Any]
+    rule: str
     meaning: str
-    is_secret: bool = False  # never shown
+    is_secret: bool = False  # the value is never printed, nor any text of an error that may hold a part of it
 
     @property
     def variable(self) -> str:
@@ -79,18 +86,34 @@ class Setting(NamedTuple):
         return f"--{self.name.replace('_', '-')}"
 
 
-DATABASE_URL = Setting("database_url", "sqlite:///mentorsync.db", parse_database_url, "the database", is_secret=True)
-GRPC_ADDRESS = Setting("grpc_address", "127.0.0.1:50051", parse_address, "where the gRPC server listens")
-REST_ADDRESS = Setting("rest_address", "127.0.0.1:8080", parse_address, "where the gateway serves REST")
-METRICS_ADDRESS = Setting("metrics_address", "127.0.0.1:9464", parse_address, "where /metrics is served")
-GATEWAY_ADMIN_ADDRESS = Setting("gateway_admin_address", "127.0.0.1:9901", parse_address, "where Envoy's admin listens")
+DATABASE_URL = Setting(
+    "database_url",
+    "sqlite:///mentorsync.db",
+    parse_database_url,
+    DATABASE_URL_RULE,
+    "URL of the database",
+    is_secret=True,  # it may hold a password
+)
+GRPC_ADDRESS = Setting(
+    "grpc_address", "127.0.0.1:50051", parse_address, ADDRESS_RULE, "address where the service listens for gRPC"
+)
+REST_ADDRESS = Setting(
+    "rest_address", "127.0.0.1:8080", parse_address, ADDRESS_RULE, "address where the gateway listens for REST"
+)
+METRICS_ADDRESS = Setting(
+    "metrics_address", "127.0.0.1:9464", parse_address, ADDRESS_RULE, "address where the service listens for /metrics"
+)
+GATEWAY_ADMIN_ADDRESS = Setting(
+    "gateway_admin_address", "127.0.0.1:9901", parse_address, ADDRESS_RULE, "address of Envoy's admin interface"
+)
 GATEWAY_GRPC_ADDRESS = Setting(
     "gateway_grpc_address",
     "",
     parse_optional_address,
-    "where the gateway balances gRPC over all servers, for internal callers",
+    ADDRESS_RULE,
+    "address where the gateway balances gRPC over all servers, for internal callers",
 )
-LOG_LEVEL = Setting("log_level", "info", parse_log_level, "the least severe level that is logged")
+LOG_LEVEL = Setting("log_level", "info", parse_log_level, LOG_LEVEL_RULE, "least severe level that is logged")
 
 
 def add_flags(parser: ArgumentParser, settings: tuple[Setting, ...]) -> None:
@@ -98,24 +121,24 @@ def add_flags(parser: ArgumentParser, settings: tuple[Setting, ...]) -> None:
         parser.add_argument(
             setting.flag,
             metavar=setting.name.rpartition("_")[2].upper(),
-            help=f"{setting.meaning} (default {setting.default or 'nowhere'}; variable {setting.variable})",
+            help=f"{setting.meaning} (default {setting.default or 'none'}; variable {setting.variable})",
         )
 
 
 def resolve(arguments: Namespace, settings: tuple[Setting, ...], environment: Mapping[str, str] = os.environ) -> Any:
-    """The values of settings by name: the flag's, else the variable's, else the default. Raises SettingsError."""
+    """The values of settings by name: from the flag, else from the variable, else the default. Raises SettingsError."""
     values = {}
     for setting in settings:
         given = getattr(arguments, setting.name, None)
         text = environment.get(setting.variable, setting.default) if given is None else given
         try:
             values[setting.name] = setting.parse(text)
-        except ValueError as error:
+        except ValueError:
             shown = "" if setting.is_secret else f", not {text!r}"
-            raise SettingsError(f"{setting.variable} (or {setting.flag}) {error}{shown}") from error
+            raise SettingsError(f"{setting.variable} (or {setting.flag}) {setting.rule}{shown}") from None
     return Namespace(**values)
 
 
 def variables(values: Namespace, settings: tuple[Setting, ...]) -> dict[str, str]:
-    """Settings as the environment of a process that is to have them."""
+    """The environment variables that give these settings to another process."""
     return {setting.variable: str(getattr(values, setting.name)) for setting in settings}

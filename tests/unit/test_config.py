@@ -1,6 +1,7 @@
-"""How settings are read, and what is said of bad ones."""
+"""How settings are read, and the messages for invalid values."""
 
 from argparse import Namespace
+from traceback import format_exception
 
 import pytest
 from mentorsync.config import (
@@ -27,9 +28,11 @@ ALL = (
     LOG_LEVEL,
 )
 
+SECRET = "my-password"  # noqa: S105 - a text that no message may contain
+
 
 def test_the_names_and_defaults_are_a_public_interface() -> None:
-    """Variables, flags and defaults are what they were released as."""
+    """A release must not change variables, flags or defaults."""
     assert [(setting.variable, setting.flag, setting.default) for setting in ALL] == [
         ("MENTORSYNC_DATABASE_URL", "--database-url", "sqlite:///mentorsync.db"),
         ("MENTORSYNC_GRPC_ADDRESS", "--grpc-address", "127.0.0.1:50051"),
@@ -41,8 +44,8 @@ def test_the_names_and_defaults_are_a_public_interface() -> None:
     ]
 
 
-def test_a_flag_beats_the_variable_and_the_variable_the_default() -> None:
-    """The nearest word counts."""
+def test_a_flag_overrides_the_variable_which_overrides_the_default() -> None:
+    """Each setting is taken from the first of the three that gives a value."""
     flags = Namespace(grpc_address="127.0.0.1:1")
     environment = {"MENTORSYNC_GRPC_ADDRESS": "127.0.0.1:2", "MENTORSYNC_METRICS_ADDRESS": "127.0.0.1:3"}
     settings = resolve(flags, (GRPC_ADDRESS, METRICS_ADDRESS, REST_ADDRESS), environment)
@@ -61,7 +64,7 @@ def test_a_flag_beats_the_variable_and_the_variable_the_default() -> None:
     ],
 )
 def test_an_address_is_host_and_port(text: str, address: Address) -> None:
-    """An address prints as it was given."""
+    """An address prints as it was written."""
     assert GRPC_ADDRESS.parse(text) == address
     assert str(address) == text
 
@@ -78,8 +81,8 @@ def test_an_address_is_host_and_port(text: str, address: Address) -> None:
         (LOG_LEVEL, "loud", "must be one of debug, info, warning, error"),
     ],
 )
-def test_a_bad_value_is_named_with_what_would_be_right(setting: Setting, text: str, rule: str) -> None:
-    """The message names the variable, the flag, the rule and the value, whichever way it came."""
+def test_the_message_for_an_invalid_value_says_which_are_valid(setting: Setting, text: str, rule: str) -> None:
+    """The message has the variable, the flag, the rule and the value, whether a flag or a variable gave it."""
     for flags, environment in ((Namespace(**{setting.name: text}), {}), (Namespace(), {setting.variable: text})):
         with pytest.raises(SettingsError) as raised:
             resolve(flags, (setting,), environment)
@@ -101,8 +104,8 @@ def test_a_bad_value_is_named_with_what_would_be_right(setting: Setting, text: s
         "sqlite://secret/file.db",
     ],
 )
-def test_a_bad_database_url_is_not_shown(url: str) -> None:
-    """It may hold a password; the message says what would be right."""
+def test_an_invalid_database_url_is_not_printed(url: str) -> None:
+    """It may hold a password. The message says which URLs are valid."""
     with pytest.raises(SettingsError) as raised:
         resolve(Namespace(database_url=url), (DATABASE_URL,), {})
     message = str(raised.value)
@@ -110,13 +113,26 @@ def test_a_bad_database_url_is_not_shown(url: str) -> None:
     assert "secret" not in message
 
 
+def test_a_parsers_error_reveals_no_secret() -> None:
+    """Python's own parsers quote what they could not read. Neither the message nor a traceback shows that."""
+
+    def parse(text: str) -> str:
+        raise ValueError(f"Port could not be cast to integer value as {text!r}")
+
+    setting = Setting("token", "", parse, "must be a token", "a token", is_secret=True)
+    with pytest.raises(SettingsError) as raised:
+        resolve(Namespace(token=SECRET), (setting,), {})
+    assert str(raised.value) == "MENTORSYNC_TOKEN (or --token) must be a token"
+    assert SECRET not in "".join(format_exception(raised.value))
+
+
 def test_log_levels_may_be_written_in_capitals() -> None:
-    """INFO is info."""
+    """The value is in small letters."""
     assert LOG_LEVEL.parse("WARNING") == "warning"
 
 
 def test_the_gateways_grpc_listener_is_off_unless_it_has_an_address() -> None:
-    """No word, or an empty one, means none."""
+    """No variable, or an empty one, means that there is no listener."""
     for environment in ({}, {GATEWAY_GRPC_ADDRESS.variable: ""}):
         assert resolve(Namespace(), (GATEWAY_GRPC_ADDRESS,), environment).gateway_grpc_address is None
     assert GATEWAY_GRPC_ADDRESS.parse("127.0.0.1:50050") == Address("127.0.0.1", 50_050)
