@@ -24,11 +24,11 @@ from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.launcher import Gateway
 
 from tests.databases import Databases
+from tests.server_process import wait_until
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 METHODS = ("ListSyncEvents", "GetMentorStatus", "SubmitEvent", "UpdateEvent", "DeleteEvent")
 ANYWHERE: Address = ("127.0.0.1", 0)
-MANY_TRIES = 20_000  # at health: a try takes a fraction of a millisecond
 EXCHANGE_SECONDS = 20.0  # longer than any timeout of the gateway that a test waits for
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -154,9 +154,9 @@ def free_address() -> Address:
 
 
 def wait_until_healthy(service: Service) -> None:
-    """Asks until it is: only then has Envoy heard from the health service."""
+    """Waits until Envoy has had its first answer from the health service."""
     with httpx.Client(timeout=EXCHANGE_SECONDS) as client:
-        assert any(client.get(f"{service.url}/healthz").status_code == httpx.codes.OK for _ in range(MANY_TRIES))
+        wait_until(lambda: client.get(f"{service.url}/healthz").status_code == httpx.codes.OK, "a healthy service")
 
 
 def exchange(rest: Address, request: bytes) -> httpx.Response:

@@ -1,9 +1,10 @@
-"""The contract's five examples, byte for byte: keys, their order and types, values and spacing; ids and times aside."""
+"""The contract's five examples, byte for byte, except for ids and times: keys, their order, types, values, spacing."""
 
 import json
 import re
 
 import httpx
+import pytest
 
 BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 MENTOR = "mntr_01HX4V2K8P"
@@ -79,6 +80,14 @@ DELETE_EXAMPLE = """
 """
 
 
+@pytest.fixture(autouse=True)
+def no_pending_events(client: httpx.Client) -> None:
+    """The tests share a service. Each begins with an empty list, whatever the others left."""
+    while pending := client.get(f"{BASE}?limit=100").json()["data"]:
+        for event in pending:
+            client.put(f"{BASE}/events/{event['sync_event_id']}", json={"acknowledged": True}).raise_for_status()
+
+
 def test_the_five_examples_come_back_as_the_contract_shows_them(client: httpx.Client) -> None:
     """Each example's request gets the example's response."""
     submitted = client.post(f"{BASE}/events", content=SUBMIT_EXAMPLE_REQUEST)
@@ -97,7 +106,7 @@ def test_the_five_examples_come_back_as_the_contract_shows_them(client: httpx.Cl
 
 
 def test_a_snapshot_shows_pending_events_in_the_shape_of_the_list(client: httpx.Client) -> None:
-    """The items of `pending_events` are those of `data`, byte for byte."""
+    """The items of `pending_events` are the same bytes as the items of `data`."""
     client.post(f"{BASE}/events", json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_pending"})
     snapshot = client.get(f"{BASE}/mntr_pending").content
     items = re.search(rb'"data":(\[.*\]),"pagination"', client.get(f"{BASE}?mentor_id=mntr_pending").content)
@@ -105,8 +114,8 @@ def test_a_snapshot_shows_pending_events_in_the_shape_of_the_list(client: httpx.
     assert snapshot.endswith(b'"pending_events":' + items[1] + b"}")
 
 
-def test_nothing_is_left_out_for_being_empty(client: httpx.Client) -> None:
-    """`[]`, `0`, `false` and `""` are printed."""
+def test_empty_values_are_printed(client: httpx.Client) -> None:
+    """No key is left out because its value is `[]`, `0`, `false` or `""`."""
     empty = client.get(f"{BASE}?mentor_id=mntr_nobody")
     assert empty.content == b'{"data":[],"pagination":{"page":1,"limit":20,"total":0}}'
     event = client.post(f"{BASE}/events", json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_empty"}).json()
@@ -116,8 +125,8 @@ def test_nothing_is_left_out_for_being_empty(client: httpx.Client) -> None:
     assert b'"accepted":false' in client.post(f"{BASE}/events", json=stale).content
 
 
-def test_the_largest_page_comes_whole(client: httpx.Client) -> None:
-    """100 events, with ids as long as they may be, pass the gateway's buffers."""
+def test_the_largest_page_is_complete(client: httpx.Client) -> None:
+    """100 events with ids of the largest length fit into the gateway's buffers."""
     mentor = "mntr_" + "x" * 40
     for second in range(101):
         stamp = f"2025-01-01T00:{second // 60:02}:{second % 60:02}Z"
@@ -145,6 +154,6 @@ def assert_example(response: httpx.Response, example: str) -> None:
 
 
 def masked(body: bytes) -> bytes:
-    """A body with its event ids and times replaced, where they have the contract's form."""
+    """A body whose event ids and times are replaced, if they have the contract's form."""
     body = re.sub(rb'"evt_[0-9A-Z]{8}"', b'"evt_"', body)
     return re.sub(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"', b'"T"', body)

@@ -23,9 +23,10 @@ from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import GatewayError, HostModuleError
 from mentorsync_gateway.launcher import Gateway
 
+from tests.server_process import wait_until
+
 BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 ANYWHERE: Address = ("127.0.0.1", 0)
-MANY_TRIES = 20_000  # requests until what must come has come
 NOWHERE: list[Address] = [("127.0.0.1", 1)]
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -252,7 +253,7 @@ def refusal(run: Run, config: Config) -> str:
 
 def until_draining(url: str) -> None:
     with httpx.Client(timeout=20) as client:
-        assert any(client.get(f"{url}/healthz").status_code == 503 for _ in range(MANY_TRIES))
+        wait_until(lambda: client.get(f"{url}/healthz").status_code == 503, "a draining gateway")
 
 
 def wait_readable(descriptor: int) -> None:

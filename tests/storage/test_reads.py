@@ -1,6 +1,7 @@
 """Pages and snapshots."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from mentorsync.storage import reader
 from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
 from mentorsync.storage.rows import Row
 
-from tests.storage.opened import MENTOR_ID, START, OpenedStorage
+from tests.storage.opened import MENTOR_ID, START, WAIT_SECONDS, OpenedStorage
 
 PAUSE, RESUME, DEACTIVATE, ACTIVATE = EventType
 
@@ -91,13 +92,31 @@ async def test_a_mentor_without_pending_events_has_a_snapshot(storage: OpenedSto
     assert await storage.reader.snapshot(MENTOR_ID) == Snapshot(MENTOR_ID, MentorStatus.PAUSED, START, [])
 
 
-async def test_pages_far_in_are_read_off_the_loop(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a bound on, an OFFSET is too slow for the loop; the answer is the same."""
+@pytest.mark.parametrize("mentor_id", [None, MENTOR_ID])
+async def test_deep_pages_are_read_off_the_event_loop(
+    storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch, mentor_id: str | None
+) -> None:
+    """While the query of a deep page runs, the loop runs on, and other reads are answered."""
     events = await storage.submit_many(6)
-    shallow = await storage.reader.page(2, 3, None)
+    expected = await storage.reader.page(2, 3, mentor_id)
     monkeypatch.setattr(reader, "DEEP_OFFSET", 3)
-    assert await storage.reader.page(2, 3, None) == shallow == await storage.reader.page(2, 3, MENTOR_ID)
-    assert [event.sync_event_id for event in shallow.events] == [event.sync_event_id for event in events[3:]]
+    query = storage.reader._query  # noqa: SLF001 - the only place that sees a statement
+    is_released = threading.Event()
+
+    def wait_if_deep(sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        if 3 in parameters:  # the limit, and the offset, of the deep page
+            assert is_released.wait(WAIT_SECONDS), "the event loop is blocked"
+        return query(sql, parameters)
+
+    monkeypatch.setattr(storage.reader, "_query", wait_if_deep)
+    deep = asyncio.create_task(storage.reader.page(2, 3, mentor_id))
+    await asyncio.sleep(0)
+    first_page = await storage.reader.page(1, 2, mentor_id)
+    assert not deep.done()
+    is_released.set()
+    assert await deep == expected
+    read = [*first_page.events, *expected.events]
+    assert [event.sync_event_id for event in read] == [event.sync_event_id for event in events[:2] + events[3:]]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 10, 11, 100])
