@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.contract import BASE
 from tests.dying_parts import METHODS
 from tests.rest.conftest import EXCHANGE_SECONDS, Run, Service, embedded_gateway, settings_for, wait_until_healthy
 from tests.rest.troubled_application import BLOCKING_SECONDS
 
-BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 CALLERS = 8
 
 

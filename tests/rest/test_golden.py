@@ -6,7 +6,8 @@ import re
 import httpx
 import pytest
 
-BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+from tests.contract import BASE
+
 MENTOR = "mntr_01HX4V2K8P"
 
 # Word for word from the contract. Envoy prints JSON without spaces.
