@@ -1,4 +1,4 @@
-"""What tests need as clients of the service over gRPC."""
+"""Functions for tests that call the service over gRPC."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ from google.rpc import error_details_pb2, status_pb2
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
-CALL_SECONDS = 20  # no call takes so long: a test that hangs fails instead
+CALL_SECONDS = 20  # far longer than any call: a test fails instead of hanging
 Connect = Callable[[str], grpc.aio.Channel]
 DETAILS = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
 
 
 class Failure(NamedTuple):
-    """A call's error: its status, the details by their names, and what else came with it."""
+    """The error of a call: its status, its details by name, and the rest of its trailing metadata."""
 
     code: grpc.StatusCode
     message: str
@@ -43,7 +43,7 @@ def failure_of(error: grpc.aio.AioRpcError) -> Failure:
 
 
 async def failure(call: Any) -> Failure:
-    """What a call failed with."""
+    """The error of a call that must fail."""
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:

@@ -32,9 +32,9 @@ from mentorsync.config import (
 if TYPE_CHECKING:
     from mentorsync.storage.engine import Engine
 
-EXIT_INTERRUPTED = 130  # as shells have it: 128 and SIGINT's number
+EXIT_INTERRUPTED = 130  # what shells use: 128 plus the number of SIGINT
 EXIT_FAILED = 1  # a part of the server died: what started the server should start it again
-EXIT_REFUSED = 2  # could not start, and has said why in one line
+EXIT_REFUSED = 2  # the command could not start, and has printed why in one line
 MAX_REPLICAS = 64  # more on one machine are a mistake
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 

@@ -13,7 +13,7 @@ NUMBERS = count()
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that all tests share which leave it as it was; mentors of one test's own keep them apart."""
+    """One server for all tests that do not harm it. Each test uses mentors of its own."""
     folder = tmp_path_factory.mktemp("server")
     database = Database(folder / "mentorsync.db")
     database.migrate()
@@ -35,5 +35,5 @@ def stub(channel: grpc.aio.Channel) -> MentorStatusSyncStub:
 
 @pytest.fixture
 def mentor_id() -> str:
-    """A mentor that no other test knows."""
+    """A mentor that no other test uses."""
     return f"mntr_{next(NUMBERS)}"

@@ -1,4 +1,4 @@
-"""The five calls over gRPC, as the contract and its semantics have them."""
+"""The five calls over gRPC."""
 
 import re
 from typing import Any
@@ -23,7 +23,7 @@ def shown(message: Any) -> dict[str, Any]:
 
 
 class TestExamples:
-    """The contract's examples, values aside."""
+    """The contract's examples, with other values."""
 
     async def test_an_event_is_submitted_listed_updated_and_deleted(
         self, stub: MentorStatusSyncStub, mentor_id: str
@@ -72,7 +72,7 @@ class TestExamples:
         assert deleted == {"sync_event_id": event_id, "deleted": True}
 
     async def test_a_losing_event_answers_without_an_error(self, stub: MentorStatusSyncStub, mentor_id: str) -> None:
-        """Accepted = false is no failure: an offline queue must go on."""
+        """The answer has accepted = false: an error would block an offline queue."""
         await stub.SubmitEvent(submit(mentor_id, pb.DeactivateMentorEvent), timeout=CALL_SECONDS)
         answer = await stub.SubmitEvent(submit(mentor_id, pb.ResumeMentorEvent), timeout=CALL_SECONDS)
         assert (answer.accepted, answer.resulting_status) == (False, pb.inactive)
@@ -118,7 +118,7 @@ class TestErrors:
     async def test_bad_fields_are_all_named(
         self, stub: MentorStatusSyncStub, method: str, request_message: Any, fields: list[str]
     ) -> None:
-        """INVALID_ARGUMENT, INVALID_FIELD, and a violation for each."""
+        """INVALID_ARGUMENT, INVALID_FIELD, and one violation for each field."""
         failed = await failure(getattr(stub, method)(request_message, timeout=CALL_SECONDS))
         assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
         violations = failed.details["BadRequest"].field_violations
@@ -126,7 +126,7 @@ class TestErrors:
         assert all(f"{violation.field} {violation.description}" in failed.message for violation in violations)
 
     async def test_a_bad_key_is_named(self, stub: MentorStatusSyncStub, mentor_id: str) -> None:
-        """The metadata key is a field as any other."""
+        """The metadata key is reported like a field."""
         failed = await failure(stub.SubmitEvent(submit(mentor_id), **key("two words")))
         assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
         assert [violation.field for violation in failed.details["BadRequest"].field_violations] == ["idempotency-key"]
@@ -170,10 +170,10 @@ class TestErrors:
             ("ListSyncEvents", b"\xff\xff\xff\xff"),
         ],
     )
-    async def test_bytes_that_are_no_message_are_the_callers_fault(
+    async def test_bytes_that_are_not_a_message_are_invalid(
         self, channel: grpc.aio.Channel, method: str, payload: bytes
     ) -> None:
-        """INVALID_ARGUMENT in our own words, without a class name."""
+        """INVALID_ARGUMENT with a message of ours, which has no class name."""
         raw: Any = channel.unary_unary(f"/{SERVICE}/{method}")
         failed = await failure(raw(payload, timeout=CALL_SECONDS))
         assert (failed.code, failed.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
@@ -181,14 +181,12 @@ class TestErrors:
         assert "UTF-8" in failed.message
 
     async def test_an_unknown_method_is_unimplemented(self, channel: grpc.aio.Channel) -> None:
-        """The server knows five."""
+        """There are five methods."""
         raw: Any = channel.unary_unary(f"/{SERVICE}/WatchSyncEvents")
         assert (await failure(raw(b"", timeout=CALL_SECONDS))).code is grpc.StatusCode.UNIMPLEMENTED
 
-    async def test_a_message_of_a_size_that_is_never_valid_is_refused(
-        self, stub: MentorStatusSyncStub, mentor_id: str
-    ) -> None:
-        """RESOURCE_EXHAUSTED, before it is decoded."""
+    async def test_a_message_that_is_too_large_is_refused(self, stub: MentorStatusSyncStub, mentor_id: str) -> None:
+        """RESOURCE_EXHAUSTED, and the message is not decoded."""
         failed = await failure(stub.SubmitEvent(submit(mentor_id, reason="x" * 100_000), timeout=CALL_SECONDS))
         assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -198,7 +196,7 @@ class TestRequestIds:
     async def test_the_callers_request_id_comes_back(
         self, stub: MentorStatusSyncStub, mentor_id: str, mentor: str
     ) -> None:
-        """With answers and with errors."""
+        """In the trailing metadata of answers and of errors."""
         if mentor == "known":
             await stub.SubmitEvent(submit(mentor_id), timeout=CALL_SECONDS)
         call = stub.GetMentorStatus(
@@ -209,7 +207,7 @@ class TestRequestIds:
         assert ("x-request-id", f"request-{mentor}") in tuple(await call.trailing_metadata())
 
     async def test_a_call_without_one_gets_one(self, stub: MentorStatusSyncStub) -> None:
-        """Or with one that is unfit for a log."""
+        """So does a call with an invalid one."""
         ids = set()
         for metadata in ((), (("x-request-id", "two words"),), (("x-request-id", "x" * 129),)):
             call = stub.ListSyncEvents(pb.ListSyncEventsRequest(), metadata=metadata, timeout=CALL_SECONDS)
@@ -222,7 +220,7 @@ class TestObservation:
     async def test_a_call_has_one_log_line_without_its_reason(
         self, stub: MentorStatusSyncStub, server: ServerProcess, mentor_id: str
     ) -> None:
-        """Method, code, duration and request id; never a reason's text."""
+        """It has the method, code, duration and request id. The log never has the text of a reason."""
         metadata = (("x-request-id", mentor_id),)
         secret = "a very private reason"  # noqa: S105 - a text to look for in the log
         await stub.SubmitEvent(submit(mentor_id, reason=secret), metadata=metadata, timeout=CALL_SECONDS)
@@ -242,7 +240,7 @@ class TestObservation:
     async def test_refused_calls_are_logged_with_their_code(
         self, stub: MentorStatusSyncStub, server: ServerProcess, mentor_id: str
     ) -> None:
-        """A refusal is a call as any other, and its reason's text stays out of the log, too."""
+        """A refused call has a line like any other call. The log does not have the text of its reason either."""
         secret = "another private reason" + "!" * 500
         metadata = (("x-request-id", mentor_id),)
         await failure(stub.SubmitEvent(submit(mentor_id, reason=secret), metadata=metadata, timeout=CALL_SECONDS))
@@ -252,7 +250,7 @@ class TestObservation:
     async def test_calls_batches_and_the_queue_are_measured(
         self, stub: MentorStatusSyncStub, server: ServerProcess, mentor_id: str
     ) -> None:
-        """The names are a public interface."""
+        """The names of the metrics must not change."""
         ok = 'mentorsync_call_duration_seconds_count{code="OK",method="SubmitEvent"}'
         before = server.metric(ok) or 0
         await stub.SubmitEvent(submit(mentor_id), timeout=CALL_SECONDS)

@@ -1,4 +1,4 @@
-"""Many clients at once: one log, exact to the last event."""
+"""Many concurrent clients: the log is exact."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ ALLOWED_FROM = {1: {1, 2}, 2: {1, 2}, 3: {1, 2, 3}, 4: {1, 2, 3}}
 async def clients(
     start_server: Callable[[], ServerProcess], connect: Connect
 ) -> AsyncIterator[list[MentorStatusSyncStub]]:
-    """Clients with a connection each, on a server of this test's own."""
+    """Clients with one connection each to a server that only this test uses."""
     server = start_server()
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(connect(server.grpc)) for _ in range(CLIENTS)]
@@ -48,7 +48,7 @@ async def listed(stub: MentorStatusSyncStub, mentor_id: str | None = None) -> li
 async def test_the_same_keys_from_all_clients_make_one_event_each(
     clients: list[MentorStatusSyncStub], database: Database
 ) -> None:
-    """All clients get the same answer, and the log has no gap."""
+    """All clients get the same answer for a key, and the log has no gap."""
     keys = [f"key-{number}" for number in range(60)]
 
     async def submit_all(number: int, stub: MentorStatusSyncStub) -> dict[str, pb.SubmitEventResponse]:
@@ -63,7 +63,7 @@ async def test_the_same_keys_from_all_clients_make_one_event_each(
 
 
 async def test_the_same_taps_without_keys_make_one_event_each(clients: list[MentorStatusSyncStub]) -> None:
-    """Recognised by client_timestamp."""
+    """The client_timestamp identifies a repeated submit."""
 
     async def submit_all(stub: MentorStatusSyncStub) -> list[pb.SubmitEventResponse]:
         taps = [submit(MENTOR_IDS[0], client_timestamp=Timestamp(seconds=seconds)) for seconds in range(40)]
@@ -78,7 +78,7 @@ async def test_the_same_taps_without_keys_make_one_event_each(clients: list[Ment
 async def test_every_decision_follows_from_the_ones_before(
     clients: list[MentorStatusSyncStub], database: Database, mentor_ids: list[str]
 ) -> None:
-    """The status is the fold of all accepted events, and each event was judged by the fold of those before it."""
+    """Replaying the log in order gives every recorded decision and the final status."""
 
     async def work(number: int, stub: MentorStatusSyncStub) -> None:
         random = Random(number)  # noqa: S311 - repeatable, not secret

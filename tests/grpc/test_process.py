@@ -1,4 +1,4 @@
-"""The commands as processes: what they refuse, say and leave."""
+"""The commands as real processes: what they refuse, what they print, and which files they leave."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ MENTOR_ID = "mntr_01HX4V2K8P"
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, in a folder of its own."""
+    """Runs a command in a folder, and waits for its end."""
     settings = {"grpc_address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0"} | settings
     return subprocess.run(
         command(*arguments),
@@ -33,7 +33,7 @@ def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedP
 
 
 def refusal(finished: subprocess.CompletedProcess[str]) -> str:
-    """The one line with which a command that could not start says why."""
+    """The one line in which a command reports why it could not start."""
     assert finished.returncode == 2
     assert finished.stdout == ""
     (line,) = finished.stderr.splitlines()
@@ -42,35 +42,35 @@ def refusal(finished: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_the_command_is_installed(tmp_path: Path) -> None:
-    """`mentorsync --version` runs by its name."""
+    """`mentorsync --version` runs as an installed program."""
     script = Path(command()[0]).with_name("mentorsync")
     finished = subprocess.run([script, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert finished.stdout == f"mentorsync {__version__}\n"
 
 
 def test_help_needs_no_database(tmp_path: Path) -> None:
-    """`serve --help` prints and leaves nothing behind."""
+    """`serve --help` prints the help and creates no file."""
     finished = run(tmp_path, "serve", "--help")
     assert finished.returncode == 0
     assert "MENTORSYNC_DATABASE_URL" in finished.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_thread_of_a_server_leaves_the_processor_late(start_server: Callable[[], ServerProcess]) -> None:
-    """Whoever wakes another thread goes on first: fewer changes between threads."""
+def test_every_thread_of_a_server_runs_under_sched_batch(start_server: Callable[[], ServerProcess]) -> None:
+    """A thread that wakes another one keeps running, which saves switches between threads."""
     server = start_server()
     assert server.ready
     threads = [int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()]
     assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
 
 
-def test_a_server_on_sqlite_carries_no_client_of_postgresql(start_server: Callable[[], ServerProcess]) -> None:
-    """It would take up a quarter of the server's memory."""
+def test_a_server_on_sqlite_does_not_load_psycopg(start_server: Callable[[], ServerProcess]) -> None:
+    """Psycopg would need a quarter of the server's memory."""
     assert "psycopg" not in Path(f"/proc/{start_server().pid}/maps").read_text()
 
 
-def test_a_ready_server_tells_where_it_is(start_server: Callable[[], ServerProcess], database: Database) -> None:
-    """One line of JSON with the real ports, for which 0 was given."""
+def test_a_ready_server_prints_its_addresses(start_server: Callable[[], ServerProcess], database: Database) -> None:
+    """One line of JSON, with the real ports in place of 0."""
     ready = start_server().ready
     assert ready.keys() == {"event", "grpc", "metrics", "database"}
     assert (ready["event"], ready["database"]) == ("ready", database.url)
@@ -81,8 +81,8 @@ def test_a_ready_server_tells_where_it_is(start_server: Callable[[], ServerProce
 
 
 @pytest.mark.parametrize("setting", ["grpc_address", "metrics_address"])
-def test_a_port_that_is_taken_is_named(database: Database, tmp_path: Path, setting: str) -> None:
-    """The message names setting and address."""
+def test_the_message_for_a_port_in_use_names_it(database: Database, tmp_path: Path, setting: str) -> None:
+    """It has the setting and the address."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -91,8 +91,8 @@ def test_a_port_that_is_taken_is_named(database: Database, tmp_path: Path, setti
     assert f"MENTORSYNC_{setting.upper()} {address} cannot be listened on" in line
 
 
-def test_a_port_of_another_server_is_named(start_server: Callable[[], ServerProcess], tmp_path: Path) -> None:
-    """Two servers never share a port."""
+def test_two_servers_never_share_a_port(start_server: Callable[[], ServerProcess], tmp_path: Path) -> None:
+    """The second server reports that the port is in use."""
     other = Database(tmp_path / "other.db")
     other.migrate()
     address = start_server().grpc
@@ -103,7 +103,7 @@ def test_a_port_of_another_server_is_named(start_server: Callable[[], ServerProc
 def test_a_second_server_on_the_file_is_refused(
     start_server: Callable[[], ServerProcess], database: Database, tmp_path: Path
 ) -> None:
-    """The first goes on; when it is gone, even by kill -9, another may serve."""
+    """The first keeps running. After its end, even by kill -9, another server may start."""
     first = start_server()
     line = refusal(run(tmp_path, "serve", database_url=database.url))
     assert "another server is running on the database file" in line
@@ -112,14 +112,14 @@ def test_a_second_server_on_the_file_is_refused(
 
 
 def test_a_database_without_a_schema_is_refused(tmp_path: Path) -> None:
-    """The message names the command that helps."""
+    """The message names the command to run."""
     line = refusal(run(tmp_path, "serve", database_url="sqlite:///new.db"))
     assert "run `mentorsync migrate` first" in line
 
 
 @pytest.mark.parametrize("name", ["serve", "migrate", "purge"])
-def test_a_database_of_a_newer_version_is_refused_unharmed(database: Database, tmp_path: Path, name: str) -> None:
-    """No command touches it."""
+def test_a_database_of_a_newer_version_is_refused_unchanged(database: Database, tmp_path: Path, name: str) -> None:
+    """No command changes it."""
     database.execute("INSERT INTO schema_migration (name, applied) VALUES ('9999_newer', '2030-01-01')")
     before = database.execute("SELECT * FROM sqlite_master"), database.execute("SELECT * FROM schema_migration")
     line = refusal(run(tmp_path, name, database_url=database.url))
@@ -128,35 +128,35 @@ def test_a_database_of_a_newer_version_is_refused_unharmed(database: Database, t
     assert after == before
 
 
-def test_a_file_that_is_no_database_is_refused_unharmed(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_unchanged(tmp_path: Path) -> None:
     """The message names the file."""
     path = tmp_path / "notes.txt"
-    path.write_text("These are notes, and no database.\n" * 100)
+    path.write_text("These are notes, not a database.\n" * 100)
     before = path.read_bytes()
     line = refusal(run(tmp_path, "serve", database_url=f"sqlite:///{path}"))
     assert f"the database file {path} cannot be opened" in line
     assert path.read_bytes() == before
 
 
-def test_a_bad_setting_is_refused_before_anything_happens(tmp_path: Path) -> None:
-    """The message names the variable and the flag."""
+def test_an_invalid_setting_is_refused_first(tmp_path: Path) -> None:
+    """The message has the variable and the flag, and no file is created."""
     line = refusal(run(tmp_path, "serve", grpc_address="nowhere"))
     assert "MENTORSYNC_GRPC_ADDRESS (or --grpc-address) must be host:port" in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_migrating_says_what_it_did(tmp_path: Path) -> None:
-    """The first time it applies what is missing, the second time nothing."""
+def test_migrate_reports_what_it_applied(tmp_path: Path) -> None:
+    """The first run applies the missing migrations, and the second run none."""
     first = run(tmp_path, "migrate", database_url="sqlite:///a.db")
     second = run(tmp_path, "migrate", "--database-url", "sqlite:///a.db")
     assert (first.returncode, first.stdout) == (0, "sqlite:///a.db: applied 0001_initial\n")
     assert (second.returncode, second.stdout) == (0, "sqlite:///a.db: the schema is up to date\n")
 
 
-async def test_purge_works_beside_a_server(
+async def test_purge_runs_while_a_server_serves(
     start_server: Callable[[], ServerProcess], connect: Connect, database: Database, tmp_path: Path
 ) -> None:
-    """It removes what is old enough, says how many, and leaves what is pending and young."""
+    """It removes old events and reports their number. Pending events and recent changes stay."""
     async with connect(start_server().grpc) as channel:
         stub = MentorStatusSyncStub(channel)
         for _ in range(3):
@@ -171,8 +171,8 @@ async def test_purge_works_beside_a_server(
     assert database.execute("SELECT COUNT(*) FROM events") == [(2,)]
 
 
-def test_an_idle_server_ends_at_once(start_server: Callable[[], ServerProcess], database: Database) -> None:
-    """With status 0, and with everything in the one file."""
+def test_an_idle_server_stops_at_once(start_server: Callable[[], ServerProcess], database: Database) -> None:
+    """Its status is 0, and all data is in the one database file."""
     server = start_server()
     server.signal(signal.SIGTERM)
     assert server.end() == 0

@@ -1,4 +1,4 @@
-"""What is beside the five calls: health and reflection."""
+"""The other services of the server: health and reflection."""
 
 from typing import Any
 
@@ -14,21 +14,21 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 
 @pytest.mark.parametrize("service", ["", SERVICE])
 async def test_a_server_that_works_is_serving(channel: grpc.aio.Channel, service: str) -> None:
-    """As a whole and by the service's name."""
+    """The health of the whole server and of the service by its name."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=CALL_SECONDS)
     assert answer.status == SERVING
 
 
 async def test_the_health_of_an_unknown_service_is_not_found(channel: grpc.aio.Channel) -> None:
-    """Only what is served has a health."""
+    """The server reports the health of its own services only."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
     failed = await failure(stub.Check(health_pb2.HealthCheckRequest(service="x"), timeout=CALL_SECONDS))
     assert failed.code is grpc.StatusCode.NOT_FOUND
 
 
-async def test_reflection_tells_the_services_and_their_files(channel: grpc.aio.Channel) -> None:
-    """Enough for a client that has no protos."""
+async def test_reflection_describes_the_services(channel: grpc.aio.Channel) -> None:
+    """A client needs no proto files."""
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]  # its types know no aio
     requests = [
         reflection_pb2.ServerReflectionRequest(list_services=""),

@@ -1,4 +1,4 @@
-"""What callers get when the server is slow, overloaded, broken or about to stop."""
+"""What callers get while the server is slow, overloaded, broken or stopping."""
 
 import asyncio
 import signal
@@ -25,7 +25,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @pytest.fixture
 def server(start_server: Callable[[], ServerProcess]) -> ServerProcess:
-    """A server of this test's own."""
+    """A server that only this test uses."""
     return start_server()
 
 
@@ -40,10 +40,10 @@ async def health_changes(channel: grpc.aio.Channel) -> AsyncIterator[int]:
         yield change.status
 
 
-async def test_a_call_whose_deadline_passes_in_the_queue_leaves_nothing(
+async def test_a_write_whose_deadline_passes_in_the_queue_is_dropped(
     stub: MentorStatusSyncStub, server: ServerProcess, database: Database
 ) -> None:
-    """The caller gets DEADLINE_EXCEEDED, and its write, which no batch had taken yet, is dropped."""
+    """The caller gets DEADLINE_EXCEEDED. The write is not carried out, because no batch had taken it yet."""
     with WriteLock(database) as lock:
         taken = asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), **key("taken")))
         await asyncio.to_thread(server.wait_for_queue, 1)
@@ -62,7 +62,7 @@ async def test_a_call_whose_deadline_passes_in_the_queue_leaves_nothing(
 
 
 async def test_reads_do_not_wait_for_writes(stub: MentorStatusSyncStub, database: Database) -> None:
-    """While a write waits for the database, lists and snapshots are answered."""
+    """Lists and snapshots are answered while a write waits for the database."""
     await stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
     with WriteLock(database) as lock:
         waiting = asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS))
@@ -73,10 +73,10 @@ async def test_reads_do_not_wait_for_writes(stub: MentorStatusSyncStub, database
         await waiting
 
 
-async def test_a_full_queue_refuses_writes_and_keeps_those_it_took(
+async def test_a_full_queue_refuses_further_writes(
     stub: MentorStatusSyncStub, server: ServerProcess, database: Database
 ) -> None:
-    """UNAVAILABLE, OVERLOADED, with RetryInfo and retry-after; what was queued is written, each once."""
+    """UNAVAILABLE, OVERLOADED, with RetryInfo and retry-after. Every write in the queue is carried out once."""
     with WriteLock(database) as lock:
         calls = [
             asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), **key(str(number))))
@@ -94,18 +94,18 @@ async def test_a_full_queue_refuses_writes_and_keeps_those_it_took(
 
 
 async def test_every_call_of_a_burst_is_answered(stub: MentorStatusSyncStub) -> None:
-    """However many come at once: grpc itself refuses none of them."""
+    """However many calls arrive together, grpcio itself refuses none."""
     calls = [stub.ListSyncEvents(pb.ListSyncEventsRequest(), timeout=CALL_SECONDS) for _ in range(BURST)]
     assert Counter([await call.code() for call in calls]) == {grpc.StatusCode.OK: BURST}
 
 
-async def test_a_broken_database_is_told_and_recovered_from(
+async def test_the_server_recovers_from_a_broken_database(
     channel: grpc.aio.Channel, stub: MentorStatusSyncStub, server: ServerProcess, database: Database
 ) -> None:
-    """Calls get UNAVAILABLE, STORAGE_UNAVAILABLE, health says NOT_SERVING, and both recover by themselves."""
+    """Calls get UNAVAILABLE, STORAGE_UNAVAILABLE and the health is NOT_SERVING until the database works again."""
     changes = health_changes(channel)
     assert await anext(changes) == SERVING
-    database.execute("ALTER TABLE log RENAME TO away")
+    database.execute("ALTER TABLE log RENAME TO renamed")
     assert await anext(changes) == NOT_SERVING
     list_request = pb.ListSyncEventsRequest()
     for call in (
@@ -117,17 +117,17 @@ async def test_a_broken_database_is_told_and_recovered_from(
         assert failed.details["RetryInfo"].retry_delay.seconds == 1
         assert failed.metadata["retry-after"] == "1"
         assert "log" not in failed.message
-    database.execute("ALTER TABLE away RENAME TO log")
+    database.execute("ALTER TABLE renamed RENAME TO log")
     assert await anext(changes) == SERVING
     assert (await stub.SubmitEvent(submit(MENTOR_ID), **key("k"))).accepted
     assert await total(stub) == 1
     assert any("no such table" in line["event"] for line in server.log_lines() if line["level"] == "error")
 
 
-async def test_an_unforeseen_error_is_logged_whole_and_told_as_nothing(
+async def test_an_unexpected_error_is_logged_in_full_and_hidden_from_the_caller(
     stub: MentorStatusSyncStub, server: ServerProcess, database: Database
 ) -> None:
-    """INTERNAL: the traceback is in the log under the request id, and nothing of it goes to the caller."""
+    """INTERNAL. The log has the traceback and the request id; the caller gets no details."""
     await stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
     database.execute("UPDATE mentors SET status = 77")
     call = stub.GetMentorStatus(
@@ -141,10 +141,10 @@ async def test_an_unforeseen_error_is_logged_whole_and_told_as_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_server_told_to_stop_finishes_what_it_accepted(
+async def test_a_stopping_server_finishes_accepted_calls(
     stub: MentorStatusSyncStub, server: ServerProcess, database: Database, number: signal.Signals
 ) -> None:
-    """It refuses new calls, answers the accepted ones, and ends with status 0; all is stored."""
+    """It refuses new calls, answers the accepted ones, and ends with status 0. Their writes are stored."""
     with WriteLock(database) as lock:
         accepted = asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS))
         await asyncio.to_thread(server.wait_for_queue, 1)
@@ -159,8 +159,8 @@ async def test_a_server_told_to_stop_finishes_what_it_accepted(
     assert database.execute("SELECT sync_event_id FROM events") == [(answer.sync_event_id,)]
 
 
-async def test_watching_the_health_does_not_hold_up_the_end(channel: grpc.aio.Channel, server: ServerProcess) -> None:
-    """A watcher learns of the end by NOT_SERVING, and the server does not wait for it until the drain time is over."""
+async def test_a_health_watch_does_not_delay_the_stop(channel: grpc.aio.Channel, server: ServerProcess) -> None:
+    """The watch ends with NOT_SERVING, so the server does not wait for it until the end of the drain time."""
     changes = health_changes(channel)
     assert await anext(changes) == SERVING
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The embedded service with a handler that misbehaves when a header asks for it."""
+"""The embedded service, except that a call with the header x-trouble blocks, hangs or raises."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ class TroubledApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         trouble = dict(scope.get("headers", ())).get(b"x-trouble")
         if trouble == b"block":
-            time.sleep(BLOCKING_SECONDS)  # noqa: ASYNC251 - the trouble that is wanted
+            time.sleep(BLOCKING_SECONDS)  # noqa: ASYNC251 - it must block
         elif trouble == b"hang":
             await asyncio.Event().wait()
         elif trouble == b"raise":

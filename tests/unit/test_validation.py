@@ -1,4 +1,4 @@
-"""What a request must look like, field by field, at the boundaries."""
+"""The limits of every field of a request."""
 
 import unicodedata
 from typing import Any
@@ -59,16 +59,16 @@ def violated(error: InvalidFieldsError) -> list[str]:
 
 
 @pytest.mark.parametrize("mentor_id", GOOD_MENTOR_IDS)
-def test_a_good_mentor_id_is_taken_everywhere(mentor_id: str) -> None:
-    """mntr_ and 1 to 40 of 0-9A-Za-z."""
+def test_a_valid_mentor_id_is_accepted_everywhere(mentor_id: str) -> None:
+    """The prefix mntr_ and 1 to 40 characters of 0-9A-Za-z."""
     assert submitted(submit(mentor_id=mentor_id)).mentor_id == mentor_id
     assert validation.mentor_id_of(pb.GetMentorStatusRequest(mentor_id=mentor_id)) == mentor_id
     assert validation.page_query(pb.ListSyncEventsRequest(mentor_id=mentor_id)).mentor_id == mentor_id
 
 
 @pytest.mark.parametrize("mentor_id", BAD_MENTOR_IDS)
-def test_a_bad_mentor_id_is_refused_everywhere(mentor_id: str) -> None:
-    """Anything else names the field, also an empty filter, which was given."""
+def test_an_invalid_mentor_id_is_refused_everywhere(mentor_id: str) -> None:
+    """The error names the field. An empty filter of a list is set, so it is refused too."""
     with pytest.raises(InvalidFieldsError, match="mentor_id must be") as raised:
         submitted(submit(mentor_id=mentor_id))
     assert violated(raised.value) == ["mentor_id"]
@@ -79,16 +79,16 @@ def test_a_bad_mentor_id_is_refused_everywhere(mentor_id: str) -> None:
 
 
 @pytest.mark.parametrize("sync_event_id", GOOD_EVENT_IDS)
-def test_a_good_event_id_is_taken_everywhere(sync_event_id: str) -> None:
-    """evt_ and 1 to 40 of 0-9A-Za-z."""
+def test_a_valid_event_id_is_accepted_everywhere(sync_event_id: str) -> None:
+    """The prefix evt_ and 1 to 40 characters of 0-9A-Za-z."""
     assert updated(sync_event_id=sync_event_id, reason="").sync_event_id == sync_event_id
     request = pb.DeleteEventRequest(sync_event_id=sync_event_id)
     assert validation.delete_operation(request).sync_event_id == sync_event_id
 
 
 @pytest.mark.parametrize("sync_event_id", BAD_EVENT_IDS)
-def test_a_bad_event_id_is_refused_everywhere(sync_event_id: str) -> None:
-    """Anything else names the field."""
+def test_an_invalid_event_id_is_refused_everywhere(sync_event_id: str) -> None:
+    """The error names the field."""
     with pytest.raises(InvalidFieldsError, match="sync_event_id must be") as raised:
         updated(sync_event_id=sync_event_id, reason="")
     assert violated(raised.value) == ["sync_event_id"]
@@ -97,14 +97,14 @@ def test_a_bad_event_id_is_refused_everywhere(sync_event_id: str) -> None:
 
 
 @pytest.mark.parametrize("event_type", EventType)
-def test_every_event_type_is_taken(event_type: EventType) -> None:
-    """The protobuf enum's numbers are the domain's."""
+def test_every_event_type_is_accepted(event_type: EventType) -> None:
+    """The domain has the numbers of the protobuf enum."""
     assert submitted(submit(event_type=int(event_type))).event_type is event_type
 
 
 @pytest.mark.parametrize("number", [0, 5, -1, 2**31 - 1])
 def test_an_unknown_event_type_is_refused(number: int) -> None:
-    """An absent or unknown type names the four that there are."""
+    """For an absent or unknown type the error lists the four valid ones."""
     with pytest.raises(InvalidFieldsError) as raised:
         submitted(submit(event_type=number))
     ((field, rule),) = raised.value.violations
@@ -115,15 +115,15 @@ def test_an_unknown_event_type_is_refused(number: int) -> None:
 
 
 @pytest.mark.parametrize("reason", GOOD_REASONS)
-def test_a_good_reason_is_taken_as_it_is(reason: str) -> None:
-    """Up to 500 code points, with line feed and tab, unchanged."""
+def test_a_valid_reason_is_kept_unchanged(reason: str) -> None:
+    """Up to 500 code points, with line feed and tab."""
     assert submitted(submit(reason=reason)).reason == reason
     assert updated(reason=reason).reason == reason
 
 
 @pytest.mark.parametrize("reason", BAD_REASONS)
-def test_a_bad_reason_is_refused(reason: str) -> None:
-    """Neither longer, nor with other control characters."""
+def test_an_invalid_reason_is_refused(reason: str) -> None:
+    """It is longer, or it has other control characters."""
     with pytest.raises(InvalidFieldsError, match="reason must have at most 500 characters"):
         submitted(submit(reason=reason))
     with pytest.raises(InvalidFieldsError, match="reason must have at most 500 characters"):
@@ -131,7 +131,7 @@ def test_a_bad_reason_is_refused(reason: str) -> None:
 
 
 def test_control_characters_are_those_of_category_cc() -> None:
-    """Of all characters below U+0300, exactly those of category Cc are refused, save line feed and tab."""
+    """Of the characters below U+0300, those of category Cc are refused, except line feed and tab."""
     refused = set()
     for character in map(chr, range(0x300)):
         try:
@@ -144,8 +144,8 @@ def test_control_characters_are_those_of_category_cc() -> None:
 @pytest.mark.parametrize(
     ("seconds", "nanos"), [(FIRST_SECOND, 0), (LAST_SECOND, 999_999_999), (0, 0), (-1, 999_999_999), (1, 1)]
 )
-def test_any_instant_of_the_years_1_to_9999_is_taken(seconds: int, nanos: int) -> None:
-    """A phone's wrong clock is never refused, and nothing of the precision is lost."""
+def test_any_time_of_the_years_1_to_9999_is_accepted(seconds: int, nanos: int) -> None:
+    """A phone whose clock is wrong is not refused, and the time keeps its precision."""
     operation = submitted(submit(client_timestamp=Timestamp(seconds=seconds, nanos=nanos)))
     assert operation.client_timestamp == seconds * 1_000_000_000 + nanos
 
@@ -154,41 +154,41 @@ def test_any_instant_of_the_years_1_to_9999_is_taken(seconds: int, nanos: int) -
     ("seconds", "nanos"),
     [(FIRST_SECOND - 1, 999_999_999), (LAST_SECOND + 1, 0), (0, -1), (0, 1_000_000_000), (2**63 - 1, 0), (-(2**63), 0)],
 )
-def test_what_is_no_instant_is_refused(seconds: int, nanos: int) -> None:
-    """Over gRPC any numbers can be sent."""
-    with pytest.raises(InvalidFieldsError, match="client_timestamp must lie in the years"):
+def test_an_invalid_timestamp_is_refused(seconds: int, nanos: int) -> None:
+    """Over gRPC, callers can send any numbers."""
+    with pytest.raises(InvalidFieldsError, match="client_timestamp must be in the years"):
         submitted(submit(client_timestamp=Timestamp(seconds=seconds, nanos=nanos)))
 
 
-def test_absent_is_not_zero() -> None:
-    """An absent client_timestamp is None, an empty one is the epoch; an absent reason is the empty text."""
+def test_an_absent_timestamp_is_not_zero() -> None:
+    """Without a client_timestamp it is None, and an empty one is the epoch. An absent reason is the empty text."""
     assert submitted(submit()).client_timestamp is None
     assert submitted(submit(client_timestamp=Timestamp())).client_timestamp == 0
     assert submitted(submit()) == submitted(submit(reason=""))
 
 
 @pytest.mark.parametrize("key", ["k", "k" * 64, "!~", "'\"\\"])
-def test_a_good_idempotency_key_is_taken(key: str) -> None:
+def test_a_valid_idempotency_key_is_accepted(key: str) -> None:
     """1 to 64 visible ASCII characters."""
     assert submitted(submit(), key).idempotency_key == key
 
 
 @pytest.mark.parametrize("keys", [[""], ["k" * 65], ["a b"], ["\t"], ["ä"], ["k\n"], ["k", "k"], ["k", "l"]])
-def test_a_bad_idempotency_key_is_refused(keys: list[str]) -> None:
-    """Nor may it be given twice."""
+def test_an_invalid_idempotency_key_is_refused(keys: list[str]) -> None:
+    """Two keys are refused as well."""
     with pytest.raises(InvalidFieldsError, match="idempotency-key must be given once"):
         submitted(submit(), *keys)
 
 
-def test_an_update_takes_only_what_is_given() -> None:
-    """None stands for what is to stay."""
+def test_an_update_has_only_the_fields_that_are_set() -> None:
+    """None means that the field does not change."""
     assert updated(acknowledged=False) == UpdateOperation(EVENT_ID, acknowledged=False, reason=None)
     assert updated(reason="") == UpdateOperation(EVENT_ID, acknowledged=None, reason="")
 
 
-def test_an_update_of_nothing_is_refused() -> None:
-    """At least one of the two must be given."""
-    with pytest.raises(InvalidFieldsError, match="acknowledged must be given, or reason"):
+def test_an_update_without_fields_is_refused() -> None:
+    """It needs acknowledged, reason, or both."""
+    with pytest.raises(InvalidFieldsError, match="acknowledged must be set, or reason"):
         updated()
 
 
@@ -203,20 +203,20 @@ def test_an_update_of_nothing_is_refused() -> None:
     ],
 )
 def test_page_and_limit_have_defaults_and_a_bound(fields: dict[str, Any], query: PageQuery) -> None:
-    """Page 1 of 20 events; over 100 counts as 100."""
+    """Page 1 of 20 events. A limit over 100 counts as 100."""
     assert validation.page_query(pb.ListSyncEventsRequest(**fields)) == query
 
 
 @pytest.mark.parametrize("field", ["page", "limit"])
 @pytest.mark.parametrize("value", [0, -1, -(2**31)])
 def test_page_and_limit_count_from_1(field: str, value: int) -> None:
-    """Below 1 there is neither."""
+    """Values under 1 are refused."""
     with pytest.raises(InvalidFieldsError, match=f"{field} must be 1 or more"):
         validation.page_query(pb.ListSyncEventsRequest(**{field: value}))  # type: ignore[arg-type]
 
 
-def test_all_bad_fields_are_named_at_once() -> None:
-    """A caller learns everything that is wrong from one answer."""
+def test_all_invalid_fields_are_reported_together() -> None:
+    """One answer names everything that the caller has to correct."""
     request = submit(event_type=0, mentor_id="", reason="\0", client_timestamp=Timestamp(nanos=-1))
     with pytest.raises(InvalidFieldsError) as raised:
         submitted(request, "a b")

@@ -1,1 +1,1 @@
-"""The five calls, free of transport, and thin adapters to transports."""
+"""The five calls, independent of the transport, and adapters to grpcio and ASGI."""

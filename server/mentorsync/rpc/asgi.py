@@ -29,7 +29,7 @@ CONTENT_TYPES = re.compile(rb"application/grpc(\+proto)?\s*(;.*)?")
 HEADERS = [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity")]
 OK_START: Message = {"type": "http.response.start", "status": 200, "headers": HEADERS, "trailers": True}
 OK_STATUS = (b"grpc-status", b"0")
-UNENCODED = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # in grpc-message, besides what `quote` never encodes
+UNENCODED = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # in grpc-message, in addition to what `quote` keeps
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNIT_SECONDS = {b"H": 3_600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 TIMER_SECONDS = 0.001  # uvloop's timers may be this early; a call that is cancelled must see its deadline passed

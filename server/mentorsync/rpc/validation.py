@@ -1,4 +1,4 @@
-"""Turns request messages into operations, or names every field that is wrong."""
+"""Converts request messages to operations, and refuses those with invalid fields."""
 
 import re
 from typing import NamedTuple
@@ -18,13 +18,15 @@ LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
 MENTOR_ID = re.compile(r"mntr_[0-9A-Za-z]{1,40}")
 SYNC_EVENT_ID = re.compile(r"evt_[0-9A-Za-z]{1,40}")
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,64}")
-REFUSED_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # category Cc without tab and line feed
+REFUSED_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # category Cc except tab and line feed
 
 MENTOR_ID_RULE = 'must be "mntr_" and 1 to 40 of 0-9A-Za-z'
 SYNC_EVENT_ID_RULE = 'must be "evt_" and 1 to 40 of 0-9A-Za-z'
 EVENT_TYPE_RULE = f"must be one of {', '.join(pb.EventType.keys()[1:])}"
-REASON_RULE = f"must have at most {MAX_REASON_CHARACTERS} characters, and no control characters but line feed and tab"
-CLIENT_TIMESTAMP_RULE = "must lie in the years 0001 to 9999, with nanos from 0 to 999999999"
+REASON_RULE = (
+    f"must have at most {MAX_REASON_CHARACTERS} characters, and no control characters except line feed and tab"
+)
+CLIENT_TIMESTAMP_RULE = "must be in the years 0001 to 9999, with nanos from 0 to 999999999"
 IDEMPOTENCY_KEY_RULE = "must be given once, as 1 to 64 visible ASCII characters"
 
 
@@ -34,7 +36,7 @@ class FieldViolation(NamedTuple):
 
 
 class InvalidFieldsError(Exception):
-    """At least one field is missing or malformed; `violations` names all of them."""
+    """At least one field is missing or malformed. `violations` has every one of them."""
 
     def __init__(self, violations: list[FieldViolation]) -> None:
         super().__init__("; ".join(f"{field} {rule}" for field, rule in violations))
@@ -70,7 +72,7 @@ def mentor_id_of(request: pb.GetMentorStatusRequest) -> str:
 
 
 def submit_operation(request: pb.SubmitEventRequest, idempotency_keys: list[str]) -> SubmitOperation:
-    mentor_id, reason = request.mentor_id, request.reason  # each look at a message's field makes its value anew
+    mentor_id, reason = request.mentor_id, request.reason  # protobuf makes a new value at each access of a field
     client_timestamp = request.client_timestamp if request.HasField("client_timestamp") else None
     event_type = EVENT_TYPES.get(request.event_type)
     violations = []
@@ -85,7 +87,7 @@ def submit_operation(request: pb.SubmitEventRequest, idempotency_keys: list[str]
     if len(idempotency_keys) > 1 or not all(map(IDEMPOTENCY_KEY.fullmatch, idempotency_keys)):
         violations.append(FieldViolation("idempotency-key", IDEMPOTENCY_KEY_RULE))
     _refuse(violations)
-    assert event_type is not None  # else it was refused
+    assert event_type is not None  # None was refused above
     return SubmitOperation(
         mentor_id,
         event_type,
@@ -102,7 +104,7 @@ def update_operation(request: pb.UpdateEventRequest) -> UpdateOperation:
     if not SYNC_EVENT_ID.fullmatch(request.sync_event_id):
         violations.append(FieldViolation("sync_event_id", SYNC_EVENT_ID_RULE))
     if acknowledged is None and reason is None:
-        violations.append(FieldViolation("acknowledged", "must be given, or reason, or both"))
+        violations.append(FieldViolation("acknowledged", "must be set, or reason, or both"))
     if reason is not None and not _is_reason(reason):
         violations.append(FieldViolation("reason", REASON_RULE))
     _refuse(violations)
