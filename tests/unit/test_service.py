@@ -98,6 +98,17 @@ async def test_a_cancelled_call_stays_cancelled(deadline: float | None, code: st
     assert [line["code"] for line in harness.log_lines()] == [code]
 
 
+async def test_several_event_loops_may_use_one_service() -> None:
+    """Each on a thread of its own. Every call is answered and counted."""
+    harness = Harness(succeed)
+
+    async def call_often() -> int:
+        return len([await harness.get() for _ in range(500)])
+
+    answered = await asyncio.gather(*(asyncio.to_thread(asyncio.run, call_often()) for _ in range(4)))
+    assert sum(answered) == harness.calls_counted("OK") == 2_000
+
+
 @pytest.mark.parametrize("value", ["r", "a-b/c:d", "~" * 128, '"\\'])
 def test_a_valid_request_id_is_kept(value: str) -> None:
     """Up to 128 visible ASCII characters."""
