@@ -113,7 +113,7 @@ async def test_an_answer_is_one_message_and_trailers() -> None:
     harness = Harness(succeed)
     answered = await call(harness, REQUEST, x_request_id="request-1")
     assert answered.http_status == 200
-    assert answered.headers == {b"content-type": b"application/grpc", b"grpc-accept-encoding": b"identity"}
+    assert answered.headers == {b"content-type": b"application/grpc"}
     assert answered.body == frame(RESPONSE.SerializeToString())
     assert answered.trailers == {b"grpc-status": b"0", b"x-request-id": b"request-1"}
     assert harness.calls_counted("OK") == 1
