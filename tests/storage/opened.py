@@ -16,6 +16,7 @@ from mentorsync.storage.writer import Writer
 START = 1_774_516_500_000_000  # 2026-03-26T09:15:00Z, in microseconds
 MENTOR_ID = "mntr_01HX4V2K8P"
 WAIT_SECONDS = 10
+POLL_SECONDS = 0.001  # between two looks at what another thread does
 
 
 class OpenEngine(Protocol):
@@ -71,16 +72,21 @@ class Gate:
 
 
 class GatedStore:
+    """A store whose transactions wait at a gate. `commits` counts those that succeeded."""
+
     def __init__(self, store: Store, gate: Gate) -> None:
         self._store = store
         self._gate = gate
+        self.commits = 0
         self.on_commit = store.on_commit
         self.tidy = store.tidy
         self.close = store.close
 
     def transact(self, operations: Sequence[Operation]) -> Commit:
         self._gate.pass_through()
-        return self._store.transact(operations)
+        commit = self._store.transact(operations)
+        self.commits += 1
+        return commit
 
 
 def commit(store: Store, operations: Sequence[Operation]) -> Commit:
@@ -91,7 +97,7 @@ def commit(store: Store, operations: Sequence[Operation]) -> Commit:
 
 
 class OpenedStorage:
-    """An engine with its writer and reader. `batches` are the sizes of the batches so far."""
+    """An engine with its writer and reader. `batches` are the sizes of the batches that were announced so far."""
 
     def __init__(self, engine: Engine, clock: Clock, event_ids: EventIds) -> None:
         self.engine = engine
@@ -99,11 +105,21 @@ class OpenedStorage:
         self.event_ids = event_ids
         self.gate = Gate()
         self.batches: list[int] = []
-        self.writer = Writer(lambda: GatedStore(engine.open_store(), self.gate), self._on_commit)
+        self.writer = Writer(self._open_store, self._on_commit)
         self.reader = engine.open_reader()
+
+    def _open_store(self) -> Store:
+        self._store = GatedStore(self.engine.open_store(), self.gate)
+        return self._store
 
     def _on_commit(self, commit: Commit) -> None:
         self.batches.append(len(commit.outcomes))
+
+    async def announced(self) -> None:
+        """Waits until the work after every commit so far is done. Callers get their answers before that."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self.batches) < self._store.commits:
+                await asyncio.sleep(POLL_SECONDS)
 
     async def close(self) -> None:
         self.gate.open()

@@ -25,21 +25,26 @@ async def test_a_clock_far_behind_is_logged_once_and_exposed(
     """More than 60 s: one warning until it is well again, and the number for the metrics."""
     storage.clock.seconds = 1_000
     await storage.submit()
+    await storage.announced()
     assert storage.writer.clock_ahead_seconds == 0
     with caplog.at_level(logging.WARNING):
         storage.clock.seconds = 940
         await storage.submit()
+        await storage.announced()
         assert storage.writer.clock_ahead_seconds == 60
         assert not caplog.records
         storage.clock.seconds = 930
         await storage.submit()
         await storage.submit()
+        await storage.announced()
         assert storage.writer.clock_ahead_seconds == 70
         assert len(caplog.records) == 1
         assert "70 s ahead of the clock" in caplog.text
         storage.clock.seconds = 1_001
         await storage.submit()
+        await storage.announced()
         assert storage.writer.clock_ahead_seconds == 0
         storage.clock.seconds = 900
         await storage.submit()
+        await storage.announced()
         assert len(caplog.records) == 2
