@@ -32,8 +32,9 @@ from mentorsync.config import (
 if TYPE_CHECKING:
     from mentorsync.storage.engine import Engine
 
-EXIT_INTERRUPTED = 130  # as shells have it: 128 and SIGINT's number
-EXIT_REFUSED = 2  # could not start, and has said why in one line
+EXIT_FAILED = 1  # failed after it had started; the reason was printed in one line
+EXIT_REFUSED = 2  # could not start; the reason was printed in one line
+EXIT_INTERRUPTED = 130  # the shells' convention: 128 + SIGINT's number
 MAX_REPLICAS = 64  # more on one machine are a mistake
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -95,14 +96,19 @@ def migrate(settings: argparse.Namespace) -> int:
 
 
 def purge(settings: argparse.Namespace) -> int:
+    from mentorsync.storage.errors import PurgeStoppedError
     from mentorsync.storage.migrator import check_current
     from mentorsync.storage.purge import purge as remove_unneeded
 
     with opened_engine(settings) as engine:
         check_current(engine)
-        removed = remove_unneeded(engine, settings.older_than, show_progress)
-        if sys.stderr.isatty():
-            print(file=sys.stderr)
+        try:
+            removed = remove_unneeded(engine, settings.older_than, show_progress)
+        except PurgeStoppedError as error:
+            end_progress()
+            print(f"mentorsync: {engine}: {error}", file=sys.stderr)
+            return EXIT_FAILED
+        end_progress()
         say(f"{engine}: removed {removed} events")
     return 0
 
@@ -131,10 +137,16 @@ def opened_engine(settings: argparse.Namespace) -> "Iterator[Engine]":
 
 
 def show_progress(reached: int, last: int, removed: int) -> None:
-    """Rewrites one line on a terminal; silent elsewhere, where the closing line is enough."""
+    """Rewrites one line on a terminal. Prints nothing elsewhere, where the closing line is enough."""
     if sys.stderr.isatty():
         text = f"\rwalked the log to {reached} of {last}, removed {removed} events"
         print(text, end="", file=sys.stderr, flush=True)
+
+
+def end_progress() -> None:
+    """Ends the line that `show_progress` rewrites."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def say(text: str) -> None:
