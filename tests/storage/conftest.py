@@ -62,6 +62,7 @@ def event_ids() -> EventIds:
 def empty_engine(open_engine: OpenEngine, clock: Clock, event_ids: EventIds) -> Iterator[Engine]:
     """An engine on a database without a schema."""
     engine = open_engine(clock, event_ids)
+    engine.create()
     yield engine
     engine.close()
 

@@ -24,6 +24,7 @@ from mentorsync.storage.sqlite.engine import SqliteEngine
 from mentorsync.storage.sqlite.store import member_of
 from mentorsync.storage.statements import LoadStatements, ReadStatements
 from mentorsync.storage.writer import Writer
+from mentorsync.time_limits import BUSY_SECONDS
 
 from tests.storage.opened import MENTOR_ID, Clock, EventIds, OpenedStorage, commit
 
@@ -41,15 +42,15 @@ def bytes_of(path: Path) -> bytes:
 
 
 def replace_by_folder(path: Path) -> Path:
-    """Puts the database away, and in its place what not even root can open as a file."""
-    away = path.rename(path.with_name("away.db"))
+    """Moves the database to another name, and puts a folder in its place, which not even root can open as a file."""
+    moved = path.rename(path.with_name("moved.db"))
     path.mkdir()
-    return away
+    return moved
 
 
-def put_back(away: Path, path: Path) -> None:
+def put_back(moved: Path, path: Path) -> None:
     path.rmdir()
-    away.rename(path)
+    moved.rename(path)
 
 
 class TestPlans:
@@ -144,7 +145,7 @@ class TestErasure:
             commit(store, [DeleteOperation(event.sync_event_id)])
             started = time.monotonic()
             store.tidy()
-            assert time.monotonic() - started < store_module.BUSY_SECONDS
+            assert time.monotonic() - started < BUSY_SECONDS
         store.tidy()
         assert SECRET.encode() not in bytes_of(path)
         store.close()
@@ -298,33 +299,34 @@ class TestFailure:
         outcomes = store.transact(submits(200, "x" * 400)).outcomes
         assert [event.sequence for event in outcomes if isinstance(event, SyncEvent)] == list(range(4, 204))
 
-    def test_a_file_that_cannot_be_opened_any_more_is_unavailable(
-        self, sqlite_engine: SqliteEngine, path: Path
-    ) -> None:
-        """A new connection that fails is as good as a database that cannot be reached; then it works again."""
-        sqlite_engine.database.close()
-        away = replace_by_folder(path)
-        store = sqlite_engine.open_store()
+    @pytest.mark.usefixtures("sqlite_engine")
+    def test_a_file_that_cannot_be_opened_any_more_is_unavailable(self, path: Path) -> None:
+        """A write that needs a new connection fails as if the database were down; then it works again."""
+        engine = SqliteEngine(path)
+        moved = replace_by_folder(path)
+        store = engine.open_store()
         with pytest.raises(StorageUnavailableError, match="unable to open"):
             store.transact(submits(1))
-        put_back(away, path)
+        put_back(moved, path)
         assert len(store.transact(submits(1)).outcomes) == 1
+        store.close()
+        engine.close()
 
-    async def test_reads_of_a_file_that_cannot_be_opened_any_more_are_unavailable(
-        self, sqlite_engine: SqliteEngine, path: Path
-    ) -> None:
-        """Reads say so as writes do, on the loop and off it."""
-        sqlite_engine.database.close()
-        away = replace_by_folder(path)
-        reader = sqlite_engine.open_reader()
+    @pytest.mark.usefixtures("sqlite_engine")
+    async def test_reads_of_a_file_that_cannot_be_opened_any_more_are_unavailable(self, path: Path) -> None:
+        """Reads fail as writes do, on the event loop and on the thread of deep pages."""
+        engine = SqliteEngine(path)
+        moved = replace_by_folder(path)
+        reader = engine.open_reader()
         for page in (1, 1_000):
             with pytest.raises(StorageUnavailableError, match="unable to open"):
                 await reader.page(page, 100, None)
         with pytest.raises(StorageUnavailableError):
             await reader.probe()
-        put_back(away, path)
+        put_back(moved, path)
         assert (await reader.page(1_000, 100, None)).total == 0
         await reader.probe()
+        engine.close()
 
     async def test_reads_of_a_broken_schema_are_unavailable(self, sqlite_engine: SqliteEngine) -> None:
         """Health finds out by a probe, and again when it is mended."""
