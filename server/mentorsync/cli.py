@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs itself, so that `--help` and the supervisor stay light."""
+"""The command line. Each command imports its own dependencies, so that `--help` and the supervisor stay light."""
 # ruff: noqa: PLC0415 - as the line above says
 
 import argparse
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1  # failed after it had started; the reason was printed in one line
 EXIT_REFUSED = 2  # could not start; the reason was printed in one line
 EXIT_INTERRUPTED = 130  # the shells' convention: 128 + SIGINT's number
-MAX_REPLICAS = 64  # more on one machine are a mistake
+MAX_REPLICAS = 64  # more on one machine is a mistake
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -64,11 +64,10 @@ def up(settings: argparse.Namespace) -> int:
     runtime.prepare()
     if settings.replicas > 1 and settings.database_url.startswith("sqlite:"):
         raise SettingsError(
-            f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): "
-            "SQLite keeps one writer's file, and serves one process"
+            f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): SQLite serves one process"
         )
     supervisor.check_addresses(settings)
-    # In a process of its own: Peewee would stay in the supervisor's memory, which has no other use for it.
+    # In a separate process: Peewee would otherwise stay in the memory of the supervisor, which does not need it.
     migration = subprocess.run(
         [sys.executable, "-m", "mentorsync", "migrate"],
         env=os.environ | variables(settings, (DATABASE_URL,)),
@@ -115,7 +114,7 @@ def purge(settings: argparse.Namespace) -> int:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns what makes a command refuse to start into the one error that `main` prints."""
+    """Turns the failures of storage that prevent a start into the one error that `main` prints."""
     from mentorsync.storage.errors import StorageError
 
     try:
@@ -167,10 +166,10 @@ def parse_replicas(text: str) -> int:
 
 
 def parse_age(text: str) -> int:
-    """Seconds from a number with s, m, h or d behind it."""
+    """Converts a number that is followed by s, m, h or d to seconds."""
     match = re.fullmatch(r"([0-9]+)([smhd])", text)
     if not match:
-        raise argparse.ArgumentTypeError(f"must be a number with s, m, h or d behind it, such as 30d, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number followed by s, m, h or d, such as 30d, not {text!r}")
     return int(match[1]) * SECONDS[match[2]]
 
 
@@ -182,7 +181,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mentorsync",
         description="Keeps phones and internal services in agreement on each mentor's status.",
-        epilog="Settings are environment variables, too; the --help of a command names them.",
+        epilog="Every setting is also an environment variable; the --help of a command names them.",
     )
     parser.add_argument("--version", action="version", version=f"mentorsync {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -203,20 +202,20 @@ def build_parser() -> argparse.ArgumentParser:
         type=parse_replicas,
         default=1,
         metavar="N",
-        help="servers to run behind the gateway; more than 1 need PostgreSQL, and are started again when they end "
+        help="servers to run behind the gateway; more than 1 need PostgreSQL, and are restarted when they end "
         "(default 1)",
     )
     add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL), "run the gRPC server")
-    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL), "run the REST gateway before gRPC servers")
+    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL), "run the REST gateway in front of gRPC servers")
     command.add_argument(
         "--upstream",
         action="append",
         type=parse_upstream,
         metavar="HOST:PORT",
-        help=f"a gRPC server; may be given several times, and a name stands for all its addresses "
+        help=f"a gRPC server; may be given several times; a name is resolved to all its addresses "
         f"(default {GRPC_ADDRESS.default})",
     )
-    add(migrate, (DATABASE_URL,), "bring the database to this version's schema")
+    add(migrate, (DATABASE_URL,), "upgrade the database to the schema of this version")
     command = add(purge, (DATABASE_URL,), "remove tombstones, acknowledged and never-accepted events that are old")
     command.add_argument(
         "--older-than",

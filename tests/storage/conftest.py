@@ -107,7 +107,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sqlite_engine(path: Path, clock: Clock, event_ids: EventIds) -> Iterator[SqliteEngine]:
-    """For what only SQLite can show."""
+    """For tests of behaviour that only SQLite has."""
     engine = SqliteEngine(path, clock, event_ids)
     migrate(engine)
     yield engine

@@ -20,7 +20,7 @@ POLL_SECONDS = 0.001  # between two looks at what another thread does
 
 
 class OpenEngine(Protocol):
-    """Opens the test's database of a name, which is empty at first, and the same at every call."""
+    """Opens the test's database of the given name: empty at first, and the same one at every call."""
 
     def __call__(
         self, clock: Callable[[], int], new_event_id: Callable[[], str], name: str = "mentorsync"
@@ -28,7 +28,7 @@ class OpenEngine(Protocol):
 
 
 class Clock:
-    """A clock that moves only when told to. `seconds` count from START."""
+    """A clock that moves only when a test sets `seconds`, counted from START."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -38,7 +38,7 @@ class Clock:
 
 
 class EventIds:
-    """Hands out the ids in `planned` first, then random ones."""
+    """Returns the ids in `planned` first, then random ones."""
 
     def __init__(self) -> None:
         self.planned: list[str] = []
@@ -48,7 +48,7 @@ class EventIds:
 
 
 class Gate:
-    """Holds transactions up, so that what is queued behind the first makes one batch."""
+    """Holds transactions back, so that the writes queued behind the first one make one batch."""
 
     def __init__(self) -> None:
         self._open = threading.Event()
@@ -63,7 +63,7 @@ class Gate:
         self._open.set()
 
     async def entered(self) -> None:
-        """Waits until a transaction stands before the closed gate."""
+        """Waits until a transaction waits at the closed gate."""
         assert await asyncio.to_thread(self._entered.wait, WAIT_SECONDS)
 
     def pass_through(self) -> None:
@@ -151,7 +151,7 @@ class OpenedStorage:
         return sorted(events)
 
     async def pending_ids(self, mentor_id: str | None = None) -> list[str]:
-        """The ids of all pending events as pages give them, whose totals must be exact."""
+        """Reads the ids of all pending events page by page. The totals must be exact."""
         ids: list[str] = []
         page = 1
         while True:

@@ -1,4 +1,4 @@
-"""Stored times never run backwards, and an operator learns of a clock that does."""
+"""Stored times never run backwards, and a clock that does is logged."""
 
 import logging
 
@@ -8,7 +8,7 @@ from mentorsync.domain.status import EventType
 from tests.storage.opened import START, OpenedStorage
 
 
-async def test_times_stand_still_while_the_clock_catches_up(storage: OpenedStorage) -> None:
+async def test_times_stay_the_same_while_the_clock_catches_up(storage: OpenedStorage) -> None:
     """After a step back, new times equal the last one stored until the clock has passed it."""
     storage.clock.seconds = 100
     event = await storage.submit()
@@ -22,7 +22,7 @@ async def test_times_stand_still_while_the_clock_catches_up(storage: OpenedStora
 async def test_a_clock_far_behind_is_logged_once_and_exposed(
     storage: OpenedStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """More than 60 s: one warning until it is well again, and the number for the metrics."""
+    """More than 60 s: one warning until the clock is right again, and a value for the metrics."""
     storage.clock.seconds = 1_000
     await storage.submit()
     await storage.announced()

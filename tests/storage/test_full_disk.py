@@ -80,7 +80,7 @@ def test_the_write_ahead_log_is_emptied_when_it_has_filled_the_disk(
 
 
 def test_a_full_disk_refuses_writes_until_there_is_room(store: SqliteStore, disk: Path) -> None:
-    """What was answered before is there, and nothing of what was refused."""
+    """All answered writes are stored, and no refused one."""
     answered = [submit(store)]
     ballast = fill(disk)
     with pytest.raises(StorageUnavailableError, match="full"):

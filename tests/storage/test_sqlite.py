@@ -1,4 +1,4 @@
-"""What only SQLite can show: plans, pages, files and locks."""
+"""Behaviour that only SQLite has: plans, pages, files and locks."""
 
 import asyncio
 import logging
@@ -54,7 +54,7 @@ def put_back(moved: Path, path: Path) -> None:
 
 
 class TestPlans:
-    """SQLite's own word on how it runs the hot statements."""
+    """SQLite's plans for the hot statements."""
 
     @staticmethod
     def plan(engine: SqliteEngine, sql: str) -> list[tuple[int, str]]:
@@ -135,7 +135,7 @@ class TestErasure:
         assert SECRET.encode() not in bytes_of(path)
 
     def test_tidying_up_does_not_wait_for_a_reader(self, sqlite_engine: SqliteEngine, path: Path) -> None:
-        """A backup may read for long: writes must not stand behind a checkpoint that waits for it."""
+        """A backup may read for a long time: writes must not wait for a checkpoint that waits for it."""
         store = sqlite_engine.open_store()
         (event,) = commit(store, [SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None)]).outcomes
         assert isinstance(event, SyncEvent)
@@ -160,7 +160,7 @@ class TestErasure:
         assert SECRET.encode() not in bytes_of(path)
         assert b"harmless" in bytes_of(path)
 
-    async def test_the_writer_tidies_up_when_nobody_writes(
+    async def test_the_writer_tidies_up_when_it_is_idle(
         self, sqlite_engine: SqliteEngine, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Erased text does not wait for a checkpoint that may never come."""
@@ -194,7 +194,7 @@ class TestOneServer:
         engine.close()
 
     def test_a_second_server_on_the_file_is_refused(self, sqlite_engine: SqliteEngine, path: Path) -> None:
-        """The message says what to do; once the first is gone, the second may serve."""
+        """The message says what to do; once the first has ended, the second may serve."""
         other = SqliteEngine(path)
         refused = pytest.raises(StorageSetupError, match="another server is running on the database file")
         with sqlite_engine.serving(), refused, other.serving():
@@ -208,7 +208,7 @@ class TestOneServer:
         with pytest.raises(StorageSetupError, match=r"mentorsync\.db\.lock"), sqlite_engine.serving():
             pass
 
-    def test_purge_and_migrate_run_beside_a_server(self, sqlite_engine: SqliteEngine) -> None:
+    def test_purge_and_migrate_run_while_a_server_runs(self, sqlite_engine: SqliteEngine) -> None:
         """Only servers exclude each other."""
         with sqlite_engine.serving():
             assert migrate(sqlite_engine) == []
@@ -216,7 +216,7 @@ class TestOneServer:
                 pass
 
     def test_servers_that_make_a_new_file_at_once_do_not_fail(self, tmp_path: Path) -> None:
-        """Turning a new file into a WAL one knows no waiting: it is tried again."""
+        """SQLite's busy timeout does not cover the change of a new file to WAL: it is tried again."""
 
         def migrate_together(path: Path) -> None:
             together.wait()
@@ -238,7 +238,7 @@ class TestOneServer:
 
 class TestDurability:
     @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1)])
-    async def test_every_connection_keeps_what_was_promised(
+    async def test_every_connection_has_the_settings_for_durability(
         self, sqlite_engine: SqliteEngine, pragma: str, value: object
     ) -> None:
         """WAL, fsync at every commit, and deleted text overwritten, on whichever thread the connection is."""
@@ -254,7 +254,7 @@ class TestDurability:
 
 
 class TestFailure:
-    """A database that fails answers, and recovers by itself."""
+    """Calls fail while the database fails, and succeed again afterwards."""
 
     async def test_a_locked_database_fails_the_whole_batch_and_recovers(
         self,
@@ -329,12 +329,12 @@ class TestFailure:
         engine.close()
 
     async def test_reads_of_a_broken_schema_are_unavailable(self, sqlite_engine: SqliteEngine) -> None:
-        """Health finds out by a probe, and again when it is mended."""
+        """A probe notices it, and notices when it is repaired."""
         reader = sqlite_engine.open_reader()
-        sqlite_engine.database.execute_sql("ALTER TABLE log RENAME TO away")
+        sqlite_engine.database.execute_sql("ALTER TABLE log RENAME TO renamed")
         with pytest.raises(StorageUnavailableError):
             await reader.probe()
-        sqlite_engine.database.execute_sql("ALTER TABLE away RENAME TO log")
+        sqlite_engine.database.execute_sql("ALTER TABLE renamed RENAME TO log")
         await reader.probe()
 
 

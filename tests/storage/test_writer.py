@@ -55,7 +55,7 @@ async def test_a_batch_is_bounded(storage: OpenedStorage, monkeypatch: pytest.Mo
 async def test_a_write_beyond_the_bound_is_refused_at_once(
     storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was queued is still written, and nothing of what was refused; then there is room again."""
+    """Queued writes are still carried out, the refused one is not, and then there is room again."""
     monkeypatch.setattr(write_queue, "MAX_QUEUED_WRITES", 10)
     storage.gate.close()
     queued = [asyncio.create_task(storage.submit()) for _ in range(10)]
@@ -98,7 +98,7 @@ async def test_a_write_whose_caller_leaves_after_its_batch_started_is_carried_ou
 
 
 async def test_closing_writes_what_is_queued(opened: Callable[[], AbstractAsyncContextManager[OpenedStorage]]) -> None:
-    """What was accepted before the writer was closed is stored and answered."""
+    """Writes that were queued before the writer was closed are stored and answered."""
     async with opened() as storage:
         storage.gate.close()
         tasks = [asyncio.create_task(storage.submit()) for _ in range(5)]
@@ -297,8 +297,8 @@ class TestSeveralLoops:
         assert sorted(sequences) == list(range(1, 401))
         assert storage.writer.queued == 0
 
-    async def test_a_loop_that_was_closed_fails_nobody_else(self, storage: OpenedStorage) -> None:
-        """Its callers are gone; the others of the batch get their answers."""
+    async def test_a_closed_loop_does_not_affect_the_others(self, storage: OpenedStorage) -> None:
+        """The other callers of the batch get their answers."""
 
         async def leave_without_the_answer() -> None:
             # Without a task, which asyncio would miss.
@@ -352,7 +352,7 @@ class TestAvailability:
     async def test_a_probe_fails_from_a_failed_write_until_writes_work_again(
         self, storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The writer finds out that they do, also if nobody writes, and no transaction is counted for that."""
+        """The writer finds that out without a caller's write, and no transaction is counted for it."""
         monkeypatch.setattr(writer, "IDLE_SECONDS", 0.001)
         announced: list[Commit] = []
         store = UnreliableStore(storage.engine)

@@ -14,7 +14,7 @@ class OverloadedError(StorageError):
 
 
 class StorageSetupError(StorageError):
-    """The database cannot be used as it is. The message tells an operator what to do."""
+    """The database cannot be used as it is. The message says what an operator must do."""
 
 
 class WriterFailedError(StorageError):
@@ -22,4 +22,4 @@ class WriterFailedError(StorageError):
 
 
 class PurgeStoppedError(StorageError):
-    """The database failed during a purge. What was removed before stays removed."""
+    """The database failed during a purge. Events that were removed before that stay removed."""

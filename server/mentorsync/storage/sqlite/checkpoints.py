@@ -70,7 +70,7 @@ class Checkpoints:
     def _is_disk_small(self) -> bool:
         try:
             disk = os.statvfs(self._path)
-        except OSError:  # the file is gone: the next write reports that
+        except OSError:  # the file was removed: the next write reports that
             return False
         return disk.f_bavail * disk.f_frsize < SMALL_DISK_BYTES
 
