@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs itself, so that `--help` and the supervisor stay light."""
+"""The command line. Each command imports its own dependencies, so that `--help` and the supervisor stay light."""
 # ruff: noqa: PLC0415 - as the line above says
 
 import argparse
@@ -32,9 +32,9 @@ from mentorsync.config import (
 if TYPE_CHECKING:
     from mentorsync.storage.engine import Engine
 
-EXIT_INTERRUPTED = 130  # what shells use: 128 plus the number of SIGINT
-EXIT_FAILED = 1  # a part of the server died: what started the server should start it again
+EXIT_FAILED = 1  # the command failed after it had started
 EXIT_REFUSED = 2  # the command could not start, and has printed why in one line
+EXIT_INTERRUPTED = 130  # what shells use: 128 plus the number of SIGINT
 MAX_REPLICAS = 64  # more on one machine are a mistake
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -67,11 +67,10 @@ def up(settings: argparse.Namespace) -> int:
     runtime.prepare()
     if settings.replicas > 1 and settings.database_url.startswith("sqlite:"):
         raise SettingsError(
-            f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): "
-            "SQLite keeps one writer's file, and serves one process"
+            f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): SQLite serves one process"
         )
     supervisor.check_addresses(settings)
-    # In a process of its own: Peewee would stay in the supervisor's memory, which has no other use for it.
+    # In a separate process: Peewee would otherwise stay in the memory of the supervisor, which does not need it.
     migration = subprocess.run(
         [sys.executable, "-m", "mentorsync", "migrate"],
         env=os.environ | variables(settings, (DATABASE_URL,)),
@@ -99,21 +98,26 @@ def migrate(settings: argparse.Namespace) -> int:
 
 
 def purge(settings: argparse.Namespace) -> int:
+    from mentorsync.storage.errors import PurgeStoppedError
     from mentorsync.storage.migrator import check_current
     from mentorsync.storage.purge import purge as remove_unneeded
 
     with opened_engine(settings) as engine:
         check_current(engine)
-        removed = remove_unneeded(engine, settings.older_than, show_progress)
-        if sys.stderr.isatty():
-            print(file=sys.stderr)
+        try:
+            removed = remove_unneeded(engine, settings.older_than, show_progress)
+        except PurgeStoppedError as error:
+            end_progress()
+            print(f"mentorsync: {engine}: {error}", file=sys.stderr)
+            return EXIT_FAILED
+        end_progress()
         say(f"{engine}: removed {removed} events")
     return 0
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns what makes a command refuse to start into the one error that `main` prints."""
+    """Turns the failures of storage that prevent a start into the one error that `main` prints."""
     from mentorsync.storage.errors import StorageError
 
     try:
@@ -135,10 +139,16 @@ def opened_engine(settings: argparse.Namespace) -> "Iterator[Engine]":
 
 
 def show_progress(reached: int, last: int, removed: int) -> None:
-    """Rewrites one line on a terminal; silent elsewhere, where the closing line is enough."""
+    """Rewrites one line on a terminal. Prints nothing elsewhere, where the closing line is enough."""
     if sys.stderr.isatty():
         text = f"\rwalked the log to {reached} of {last}, removed {removed} events"
         print(text, end="", file=sys.stderr, flush=True)
+
+
+def end_progress() -> None:
+    """Ends the line that `show_progress` rewrites."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
 
 
 def say(text: str) -> None:
@@ -159,10 +169,10 @@ def parse_replicas(text: str) -> int:
 
 
 def parse_age(text: str) -> int:
-    """Seconds from a number with s, m, h or d behind it."""
+    """Converts a number that is followed by s, m, h or d to seconds."""
     match = re.fullmatch(r"([0-9]+)([smhd])", text)
     if not match:
-        raise argparse.ArgumentTypeError(f"must be a number with s, m, h or d behind it, such as 30d, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number followed by s, m, h or d, such as 30d, not {text!r}")
     return int(match[1]) * SECONDS[match[2]]
 
 
@@ -174,7 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mentorsync",
         description="Keeps phones and internal services in agreement on each mentor's status.",
-        epilog="Settings are environment variables, too; the --help of a command names them.",
+        epilog="Every setting is also an environment variable; the --help of a command names them.",
     )
     parser.add_argument("--version", action="version", version=f"mentorsync {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -195,20 +205,20 @@ def build_parser() -> argparse.ArgumentParser:
         type=parse_replicas,
         default=1,
         metavar="N",
-        help="servers to run behind the gateway; more than 1 need PostgreSQL, and are started again when they end "
+        help="servers to run behind the gateway; more than 1 need PostgreSQL, and are restarted when they end "
         "(default 1)",
     )
     add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL), "run the gRPC server")
-    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL), "run the REST gateway before gRPC servers")
+    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL), "run the REST gateway in front of gRPC servers")
     command.add_argument(
         "--upstream",
         action="append",
         type=parse_upstream,
         metavar="HOST:PORT",
-        help=f"a gRPC server; may be given several times, and a name stands for all its addresses "
+        help=f"a gRPC server; may be given several times; a name is resolved to all its addresses "
         f"(default {GRPC_ADDRESS.default})",
     )
-    add(migrate, (DATABASE_URL,), "bring the database to this version's schema")
+    add(migrate, (DATABASE_URL,), "upgrade the database to the schema of this version")
     command = add(purge, (DATABASE_URL,), "remove tombstones, acknowledged and never-accepted events that are old")
     command.add_argument(
         "--older-than",

@@ -11,7 +11,7 @@ from typing import Any
 from mentorsync.cli import main
 from mentorsync.domain.ledger import Ledger, draw_event_id
 from mentorsync.domain.records import SyncEvent
-from mentorsync.storage import writer
+from mentorsync.storage import write_queue
 from mentorsync.storage.models import LogModel
 from mentorsync.storage.postgres.engine import PostgresEngine
 from mentorsync.storage.postgres.store import PostgresStore
@@ -54,6 +54,6 @@ if __name__ == "__main__":
     store: type[NotingStore] = NotingStore
     if "without-lock" in sys.argv:
         store = LocklessStore
-        writer.MAX_BATCH_OPERATIONS = 1
+        write_queue.MAX_BATCH_OPERATIONS = 1
     setattr(PostgresEngine, "open_store", lambda engine: store(engine.database, None, draw_event_id))  # noqa: B010 - mypy knows no better way to replace a method
     sys.exit(main(["serve"]))

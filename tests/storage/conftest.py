@@ -62,6 +62,7 @@ def event_ids() -> EventIds:
 def empty_engine(open_engine: OpenEngine, clock: Clock, event_ids: EventIds) -> Iterator[Engine]:
     """An engine on a database without a schema."""
     engine = open_engine(clock, event_ids)
+    engine.create()
     yield engine
     engine.close()
 
@@ -106,7 +107,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sqlite_engine(path: Path, clock: Clock, event_ids: EventIds) -> Iterator[SqliteEngine]:
-    """For what only SQLite can show."""
+    """For tests of behaviour that only SQLite has."""
     engine = SqliteEngine(path, clock, event_ids)
     migrate(engine)
     yield engine

@@ -1,4 +1,4 @@
-"""The service in a few lines of plain Python, written from its semantics: slow, in memory, and the authority.
+"""The service in a few lines of plain Python, written from its semantics: slow, in memory, the reference for the tests.
 
 Answers are the contract's JSON as dictionaries, or a Refusal.
 """
@@ -92,7 +92,7 @@ def published(microseconds: int) -> str:
 class Model:
     def __init__(self) -> None:
         self.clock = 0
-        self.history: list[Event] = []  # every event that ever was, also the purged ones
+        self.history: list[Event] = []  # all events, the purged ones too
         self._newest_time = 0
 
     def submit(self, submit: Submit) -> Event | Refusal:

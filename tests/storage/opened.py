@@ -16,10 +16,11 @@ from mentorsync.storage.writer import Writer
 START = 1_774_516_500_000_000  # 2026-03-26T09:15:00Z, in microseconds
 MENTOR_ID = "mntr_01HX4V2K8P"
 WAIT_SECONDS = 10
+POLL_SECONDS = 0.001  # between two looks at what another thread does
 
 
 class OpenEngine(Protocol):
-    """Opens the test's database of a name, which is empty at first, and the same at every call."""
+    """Opens the test's database of the given name: empty at first, and the same one at every call."""
 
     def __call__(
         self, clock: Callable[[], int], new_event_id: Callable[[], str], name: str = "mentorsync"
@@ -27,7 +28,7 @@ class OpenEngine(Protocol):
 
 
 class Clock:
-    """A clock that moves only when told to. `seconds` count from START."""
+    """A clock that moves only when a test sets `seconds`, counted from START."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -37,7 +38,7 @@ class Clock:
 
 
 class EventIds:
-    """Hands out the ids in `planned` first, then random ones."""
+    """Returns the ids in `planned` first, then random ones."""
 
     def __init__(self) -> None:
         self.planned: list[str] = []
@@ -47,7 +48,7 @@ class EventIds:
 
 
 class Gate:
-    """Holds transactions up, so that what is queued behind the first makes one batch."""
+    """Holds transactions back, so that the writes queued behind the first one make one batch."""
 
     def __init__(self) -> None:
         self._open = threading.Event()
@@ -62,7 +63,7 @@ class Gate:
         self._open.set()
 
     async def entered(self) -> None:
-        """Waits until a transaction stands before the closed gate."""
+        """Waits until a transaction waits at the closed gate."""
         assert await asyncio.to_thread(self._entered.wait, WAIT_SECONDS)
 
     def pass_through(self) -> None:
@@ -71,16 +72,21 @@ class Gate:
 
 
 class GatedStore:
+    """A store whose transactions wait at a gate. `commits` counts those that succeeded."""
+
     def __init__(self, store: Store, gate: Gate) -> None:
         self._store = store
         self._gate = gate
+        self.commits = 0
         self.on_commit = store.on_commit
         self.tidy = store.tidy
         self.close = store.close
 
     def transact(self, operations: Sequence[Operation]) -> Commit:
         self._gate.pass_through()
-        return self._store.transact(operations)
+        commit = self._store.transact(operations)
+        self.commits += 1
+        return commit
 
 
 def commit(store: Store, operations: Sequence[Operation]) -> Commit:
@@ -91,7 +97,7 @@ def commit(store: Store, operations: Sequence[Operation]) -> Commit:
 
 
 class OpenedStorage:
-    """An engine with its writer and reader. `batches` are the sizes of the batches so far."""
+    """An engine with its writer and reader. `batches` are the sizes of the batches that were announced so far."""
 
     def __init__(self, engine: Engine, clock: Clock, event_ids: EventIds) -> None:
         self.engine = engine
@@ -99,11 +105,21 @@ class OpenedStorage:
         self.event_ids = event_ids
         self.gate = Gate()
         self.batches: list[int] = []
-        self.writer = Writer(lambda: GatedStore(engine.open_store(), self.gate), self._on_commit)
+        self.writer = Writer(self._open_store, self._on_commit)
         self.reader = engine.open_reader()
+
+    def _open_store(self) -> Store:
+        self._store = GatedStore(self.engine.open_store(), self.gate)
+        return self._store
 
     def _on_commit(self, commit: Commit) -> None:
         self.batches.append(len(commit.outcomes))
+
+    async def announced(self) -> None:
+        """Waits until the work after every commit so far is done. Callers get their answers before that."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self.batches) < self._store.commits:
+                await asyncio.sleep(POLL_SECONDS)
 
     async def close(self) -> None:
         self.gate.open()
@@ -135,7 +151,7 @@ class OpenedStorage:
         return sorted(events)
 
     async def pending_ids(self, mentor_id: str | None = None) -> list[str]:
-        """The ids of all pending events as pages give them, whose totals must be exact."""
+        """Reads the ids of all pending events page by page. The totals must be exact."""
         ids: list[str] = []
         page = 1
         while True:

@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log under load: emptied beside the writer, and never in the way of a write."""
+"""SQLite's write-ahead log under load: it is emptied while writes go on."""
 
 import logging
 import sqlite3
@@ -19,7 +19,7 @@ MOST_WRITES = 4_000  # far fewer pages than SQLite's own checkpoint would wait f
 RESTARTS_OFFSET, RESTARTS_BYTES = (
     12,
     4,
-)  # how often the log began anew: https://www.sqlite.org/fileformat2.html#walformat
+)  # how often the log was restarted: https://www.sqlite.org/fileformat2.html#walformat
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def restarts(path: Path) -> int:
 
 
 def test_the_log_begins_anew_under_load(path: Path, write: Callable[[], object]) -> None:
-    """However busy the writer is: else the log would grow without end."""
+    """Even if the writer is never idle: otherwise the log would grow without end."""
     write()
     before = restarts(path)
     assert any(write() and restarts(path) - before >= 3 for _ in range(MOST_WRITES))
@@ -54,7 +54,7 @@ def test_a_checkpoint_that_fails_fails_no_write(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What is committed is committed; the log says what an operator should look at."""
+    """The commit stays valid, and the failure is logged once."""
 
     def fail(_checkpoints: checkpoints.Checkpoints) -> None:
         raise failure("disk I/O error")

@@ -1,4 +1,4 @@
-"""Stored times never run backwards, and an operator learns of a clock that does."""
+"""Stored times never run backwards, and a clock that does is logged."""
 
 import logging
 
@@ -8,7 +8,7 @@ from mentorsync.domain.status import EventType
 from tests.storage.opened import START, OpenedStorage
 
 
-async def test_times_stand_still_while_the_clock_catches_up(storage: OpenedStorage) -> None:
+async def test_times_stay_the_same_while_the_clock_catches_up(storage: OpenedStorage) -> None:
     """After a step back, new times equal the last one stored until the clock has passed it."""
     storage.clock.seconds = 100
     event = await storage.submit()
@@ -22,24 +22,29 @@ async def test_times_stand_still_while_the_clock_catches_up(storage: OpenedStora
 async def test_a_clock_far_behind_is_logged_once_and_exposed(
     storage: OpenedStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """More than 60 s: one warning until it is well again, and the number for the metrics."""
+    """More than 60 s: one warning until the clock is right again, and a value for the metrics."""
     storage.clock.seconds = 1_000
     await storage.submit()
+    await storage.announced()
     assert storage.writer.clock_ahead_seconds == 0
     with caplog.at_level(logging.WARNING):
         storage.clock.seconds = 940
         await storage.submit()
+        await storage.announced()
         assert storage.writer.clock_ahead_seconds == 60
         assert not caplog.records
         storage.clock.seconds = 930
         await storage.submit()
         await storage.submit()
+        await storage.announced()
         assert storage.writer.clock_ahead_seconds == 70
         assert len(caplog.records) == 1
         assert "70 s ahead of the clock" in caplog.text
         storage.clock.seconds = 1_001
         await storage.submit()
+        await storage.announced()
         assert storage.writer.clock_ahead_seconds == 0
         storage.clock.seconds = 900
         await storage.submit()
+        await storage.announced()
         assert len(caplog.records) == 2

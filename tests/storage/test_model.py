@@ -1,4 +1,4 @@
-"""The whole service over real storage, held against a plain model of it through random histories."""
+"""The whole service over real storage, compared with a plain model of it over random histories."""
 
 import asyncio
 import re
@@ -46,7 +46,7 @@ RESPONSES: dict[str, type[Message]] = {
     "DeleteEvent": pb.DeleteEventResponse,
 }
 
-# A phone's time: seconds from START, so that equal ones come again, or from the clock; with a fraction, or none at all.
+# A phone's time: seconds from START, so that equal ones repeat, or from the clock; with a fraction, or none at all.
 phone_times = strategies.one_of(
     strategies.none(),
     strategies.tuples(
@@ -77,7 +77,7 @@ operations = strategies.one_of(submits, submits, updates, updates, deletes)
 
 
 class ServiceAgainstModel(RuleBasedStateMachine):
-    """Every answer of the service is the model's answer."""
+    """Every answer of the service equals the model's."""
 
     def __init__(self, open_engine: OpenEngine, name: str) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @rule(drawn=strategies.lists(operations, min_size=1, max_size=6))
     def write(self, drawn: list[tuple[Any, ...]]) -> None:
-        """Writes that come at the same moment are decided one after the other, in the order they came."""
+        """Writes that arrive at the same moment are decided one after the other, in their order."""
         calls = [getattr(self, f"_{kind}")(*arguments) for kind, *arguments in drawn]
 
         async def call_all() -> Sequence[Reply]:
@@ -190,7 +190,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @rule(seconds=strategies.sampled_from([0.000001, 0.4, 1, 59, 61, 3_600, 2 * DAY, -0.4, -1, -61, -3_600, -2 * DAY]))
     def step_clock(self, seconds: float) -> None:
-        """The clock goes on, or is set."""
+        """The clock advances, or is set back."""
         self._clock.seconds += seconds
         self._model.clock = self._clock()
 
@@ -208,7 +208,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def every_snapshot_and_total_is_right(self) -> None:
-        """Whatever happened, status, pending events and totals are the fold of it."""
+        """Status, pending events and totals always follow from the events so far."""
         for mentor_id in MENTOR_IDS:
             request = pb.GetMentorStatusRequest(mentor_id=mentor_id)
             self._read("GetMentorStatus", request, partial(self._model.snapshot, mentor_id))
@@ -236,7 +236,7 @@ def outcome_of(name: str, reply: Reply) -> Any:
 
 
 def test_the_service_is_its_model(request: pytest.FixtureRequest, open_engine: OpenEngine) -> None:
-    """Over any history of writes, retries, clock steps, purges and restarts, every answer is the model's."""
+    """Over any history of writes, retries, clock steps, purges and restarts, every answer equals the model's."""
     numbers = count()
     engine_name = request.node.callspec.params["open_engine"]
     run_state_machine_as_test(

@@ -1,4 +1,4 @@
-"""Purge removes what nobody can need again, and nothing else."""
+"""Purge removes records that are no longer needed, and no others."""
 
 import asyncio
 
@@ -74,7 +74,7 @@ async def test_purging_changes_neither_status_nor_what_is_stale(storage: OpenedS
 
 
 async def test_a_purged_key_is_recognised_no_longer(storage: OpenedStorage) -> None:
-    """Before, the first answer comes again; after, the submit is a new event with the next sequence."""
+    """Before the purge the submit returns the first answer again; after it, it makes a new event."""
     event = await storage.submit(key="k")
     await storage.delete(event)
     storage.clock.seconds = 10
@@ -85,10 +85,10 @@ async def test_a_purged_key_is_recognised_no_longer(storage: OpenedStorage) -> N
     assert again.sequence == 3
 
 
-async def test_purge_goes_through_the_log_in_windows_and_tells_how_far_it_is(
+async def test_purge_walks_the_log_in_windows_and_reports_its_progress(
     storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Progress ends at the last old event; younger ones are not even looked at."""
+    """Progress ends at the last old event; younger ones are not read."""
     monkeypatch.setattr(purge_module, "WINDOW_EVENTS", 3)
     old = await storage.submit_many(7)
     for event in old[1:]:
@@ -130,7 +130,7 @@ async def test_purging_while_others_write_loses_nothing(
 
 
 def _purged_and_closed(storage: OpenedStorage) -> int:
-    """As the command does: on a connection of its own thread."""
+    """Runs as the command does: on its own thread's connection."""
     try:
         return purged(storage, 0)
     finally:

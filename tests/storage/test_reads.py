@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from mentorsync.domain.errors import MentorNotFoundError
 from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.storage import reader
+from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
 from mentorsync.storage.rows import Row
 
@@ -119,12 +121,86 @@ async def test_deep_pages_are_read_off_the_event_loop(
     assert [event.sync_event_id for event in read] == [event.sync_event_id for event in events[:2] + events[3:]]
 
 
+class HeldQueries:
+    """Holds every query of a reader until `release`. `count` is the number that has begun."""
+
+    def __init__(self, storage: OpenedStorage) -> None:
+        self._query = storage.reader._query  # noqa: SLF001 - the only place that sees a query
+        self._released = threading.Event()
+        self.release = self._released.set
+        self.count = 0
+
+    def __call__(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        self.count += 1
+        assert self._released.wait(WAIT_SECONDS)
+        return self._query(sql, parameters)
+
+
+@pytest.fixture
+def held_queries(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldQueries]:
+    """All pages are deep pages, and their queries wait."""
+    monkeypatch.setattr(reader, "DEEP_OFFSET", 0)
+    held = HeldQueries(storage)
+    monkeypatch.setattr(storage.reader, "_query", held)
+    yield held
+    held.release()
+
+
+async def test_too_many_deep_pages_are_refused_at_once(storage: OpenedStorage, held_queries: HeldQueries) -> None:
+    """As overload, not as an outage; those that wait are answered, and then there is room again."""
+    waiting = [asyncio.create_task(storage.reader.page(1, 1, None)) for _ in range(reader.MAX_DEEP_READS)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        with pytest.raises(OverloadedError):
+            await storage.reader.page(1, 1, None)
+    held_queries.release()
+    assert await asyncio.gather(*waiting) == [Page([], 0)] * reader.MAX_DEEP_READS
+    assert await storage.reader.page(1, 1, None) == Page([], 0)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_deep_pages_that_were_given_up_are_dropped_from_the_queue(
+    storage: OpenedStorage, held_queries: HeldQueries, monkeypatch: pytest.MonkeyPatch, *, leaves: bool
+) -> None:
+    """Whether the caller left or the time was up: they take no place any more, and their queries never run."""
+    if not leaves:
+        monkeypatch.setattr(reader, "ANSWER_SECONDS", 0.01)
+    given_up = [asyncio.create_task(storage.reader.page(1, 1, None)) for _ in range(reader.MAX_DEEP_READS)]
+    await asyncio.sleep(0)
+    if leaves:
+        for task in given_up:
+            task.cancel()
+    outcomes = await asyncio.gather(*given_up, return_exceptions=True)
+    expected = asyncio.CancelledError if leaves else StorageUnavailableError
+    assert {type(outcome) for outcome in outcomes} == {expected}
+    monkeypatch.setattr(reader, "ANSWER_SECONDS", WAIT_SECONDS)
+    held_queries.release()
+    assert await storage.reader.page(1, 1, None) == Page([], 0)
+    assert held_queries.count == 2  # the one that ran already, and the last one
+
+
+async def test_reads_of_several_loops_share_a_reader(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads with event loops of their own get their pages, deep ones too, and no place stays taken."""
+    monkeypatch.setattr(reader, "DEEP_OFFSET", 1)
+    await storage.submit_many(3)
+
+    async def read() -> int:
+        async with asyncio.timeout(WAIT_SECONDS):
+            pages = [await storage.reader.page(page, 1, None) for page in (1, 2, 3) for _ in range(10)]
+        storage.engine.database.close()
+        return sum(len(page.events) for page in pages)
+
+    assert await asyncio.gather(*(asyncio.to_thread(asyncio.run, read()) for _ in range(4))) == [30] * 4
+    slots = storage.reader._deep_slots  # noqa: SLF001
+    assert [slots.acquire(blocking=False) for _ in range(reader.MAX_DEEP_READS)] == [True] * reader.MAX_DEEP_READS
+
+
 @pytest.mark.parametrize("limit", [1, 3, 7, 10, 11, 100])
 @pytest.mark.parametrize("known_total", [0, 10, 1_000])
 async def test_a_page_is_the_same_from_either_end(
     storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch, limit: int, known_total: int
 ) -> None:
-    """Pages far in are read from the nearer end, whatever the reader believes the total to be."""
+    """Deep pages are read from the nearer end, whatever estimate of the total the reader has."""
     monkeypatch.setattr(reader, "DEEP_OFFSET", 0)
     events = await storage.submit_many(12)
     await storage.update(events[4], acknowledged=True)
@@ -175,6 +251,6 @@ async def test_a_snapshot_is_of_one_moment(storage: OpenedStorage) -> None:
     await changing
 
 
-async def test_reads_work_is_what_a_probe_finds_out(storage: OpenedStorage) -> None:
-    """A probe returns where reads work."""
+async def test_a_probe_succeeds_while_reads_work(storage: OpenedStorage) -> None:
+    """Its failures are tested for each engine."""
     await storage.reader.probe()

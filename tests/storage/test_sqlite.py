@@ -1,4 +1,4 @@
-"""What only SQLite can show: plans, pages, files and locks."""
+"""Behaviour that only SQLite has: plans, pages, files and locks."""
 
 import asyncio
 import logging
@@ -24,6 +24,7 @@ from mentorsync.storage.sqlite.engine import SqliteEngine
 from mentorsync.storage.sqlite.store import member_of
 from mentorsync.storage.statements import LoadStatements, ReadStatements
 from mentorsync.storage.writer import Writer
+from mentorsync.time_limits import BUSY_SECONDS
 
 from tests.storage.opened import MENTOR_ID, Clock, EventIds, OpenedStorage, commit
 
@@ -41,19 +42,19 @@ def bytes_of(path: Path) -> bytes:
 
 
 def replace_by_folder(path: Path) -> Path:
-    """Puts the database away, and in its place what not even root can open as a file."""
-    away = path.rename(path.with_name("away.db"))
+    """Moves the database to another name, and puts a folder in its place, which not even root can open as a file."""
+    moved = path.rename(path.with_name("moved.db"))
     path.mkdir()
-    return away
+    return moved
 
 
-def put_back(away: Path, path: Path) -> None:
+def put_back(moved: Path, path: Path) -> None:
     path.rmdir()
-    away.rename(path)
+    moved.rename(path)
 
 
 class TestPlans:
-    """SQLite's own word on how it runs the hot statements."""
+    """SQLite's plans for the hot statements."""
 
     @staticmethod
     def plan(engine: SqliteEngine, sql: str) -> list[tuple[int, str]]:
@@ -134,7 +135,7 @@ class TestErasure:
         assert SECRET.encode() not in bytes_of(path)
 
     def test_tidying_up_does_not_wait_for_a_reader(self, sqlite_engine: SqliteEngine, path: Path) -> None:
-        """A backup may read for long: writes must not stand behind a checkpoint that waits for it."""
+        """A backup may read for a long time: writes must not wait for a checkpoint that waits for it."""
         store = sqlite_engine.open_store()
         (event,) = commit(store, [SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None)]).outcomes
         assert isinstance(event, SyncEvent)
@@ -144,7 +145,7 @@ class TestErasure:
             commit(store, [DeleteOperation(event.sync_event_id)])
             started = time.monotonic()
             store.tidy()
-            assert time.monotonic() - started < store_module.BUSY_SECONDS
+            assert time.monotonic() - started < BUSY_SECONDS
         store.tidy()
         assert SECRET.encode() not in bytes_of(path)
         store.close()
@@ -159,7 +160,7 @@ class TestErasure:
         assert SECRET.encode() not in bytes_of(path)
         assert b"harmless" in bytes_of(path)
 
-    async def test_the_writer_tidies_up_when_nobody_writes(
+    async def test_the_writer_tidies_up_when_it_is_idle(
         self, sqlite_engine: SqliteEngine, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Erased text does not wait for a checkpoint that may never come."""
@@ -193,7 +194,7 @@ class TestOneServer:
         engine.close()
 
     def test_a_second_server_on_the_file_is_refused(self, sqlite_engine: SqliteEngine, path: Path) -> None:
-        """The message says what to do; once the first is gone, the second may serve."""
+        """The message says what to do; once the first has ended, the second may serve."""
         other = SqliteEngine(path)
         refused = pytest.raises(StorageSetupError, match="another server is running on the database file")
         with sqlite_engine.serving(), refused, other.serving():
@@ -207,7 +208,7 @@ class TestOneServer:
         with pytest.raises(StorageSetupError, match=r"mentorsync\.db\.lock"), sqlite_engine.serving():
             pass
 
-    def test_purge_and_migrate_run_beside_a_server(self, sqlite_engine: SqliteEngine) -> None:
+    def test_purge_and_migrate_run_while_a_server_runs(self, sqlite_engine: SqliteEngine) -> None:
         """Only servers exclude each other."""
         with sqlite_engine.serving():
             assert migrate(sqlite_engine) == []
@@ -215,7 +216,7 @@ class TestOneServer:
                 pass
 
     def test_servers_that_make_a_new_file_at_once_do_not_fail(self, tmp_path: Path) -> None:
-        """Turning a new file into a WAL one knows no waiting: it is tried again."""
+        """SQLite's busy timeout does not cover the change of a new file to WAL: it is tried again."""
 
         def migrate_together(path: Path) -> None:
             together.wait()
@@ -237,7 +238,7 @@ class TestOneServer:
 
 class TestDurability:
     @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1)])
-    async def test_every_connection_keeps_what_was_promised(
+    async def test_every_connection_has_the_settings_for_durability(
         self, sqlite_engine: SqliteEngine, pragma: str, value: object
     ) -> None:
         """WAL, fsync at every commit, and deleted text overwritten, on whichever thread the connection is."""
@@ -253,7 +254,7 @@ class TestDurability:
 
 
 class TestFailure:
-    """A database that fails answers, and recovers by itself."""
+    """Calls fail while the database fails, and succeed again afterwards."""
 
     async def test_a_locked_database_fails_the_whole_batch_and_recovers(
         self,
@@ -298,41 +299,42 @@ class TestFailure:
         outcomes = store.transact(submits(200, "x" * 400)).outcomes
         assert [event.sequence for event in outcomes if isinstance(event, SyncEvent)] == list(range(4, 204))
 
-    def test_a_file_that_cannot_be_opened_any_more_is_unavailable(
-        self, sqlite_engine: SqliteEngine, path: Path
-    ) -> None:
-        """A new connection that fails is as good as a database that cannot be reached; then it works again."""
-        sqlite_engine.database.close()
-        away = replace_by_folder(path)
-        store = sqlite_engine.open_store()
+    @pytest.mark.usefixtures("sqlite_engine")
+    def test_a_file_that_cannot_be_opened_any_more_is_unavailable(self, path: Path) -> None:
+        """A write that needs a new connection fails as if the database were down; then it works again."""
+        engine = SqliteEngine(path)
+        moved = replace_by_folder(path)
+        store = engine.open_store()
         with pytest.raises(StorageUnavailableError, match="unable to open"):
             store.transact(submits(1))
-        put_back(away, path)
+        put_back(moved, path)
         assert len(store.transact(submits(1)).outcomes) == 1
+        store.close()
+        engine.close()
 
-    async def test_reads_of_a_file_that_cannot_be_opened_any_more_are_unavailable(
-        self, sqlite_engine: SqliteEngine, path: Path
-    ) -> None:
-        """Reads say so as writes do, on the loop and off it."""
-        sqlite_engine.database.close()
-        away = replace_by_folder(path)
-        reader = sqlite_engine.open_reader()
+    @pytest.mark.usefixtures("sqlite_engine")
+    async def test_reads_of_a_file_that_cannot_be_opened_any_more_are_unavailable(self, path: Path) -> None:
+        """Reads fail as writes do, on the event loop and on the thread of deep pages."""
+        engine = SqliteEngine(path)
+        moved = replace_by_folder(path)
+        reader = engine.open_reader()
         for page in (1, 1_000):
             with pytest.raises(StorageUnavailableError, match="unable to open"):
                 await reader.page(page, 100, None)
         with pytest.raises(StorageUnavailableError):
             await reader.probe()
-        put_back(away, path)
+        put_back(moved, path)
         assert (await reader.page(1_000, 100, None)).total == 0
         await reader.probe()
+        engine.close()
 
     async def test_reads_of_a_broken_schema_are_unavailable(self, sqlite_engine: SqliteEngine) -> None:
-        """Health finds out by a probe, and again when it is mended."""
+        """A probe notices it, and notices when it is repaired."""
         reader = sqlite_engine.open_reader()
-        sqlite_engine.database.execute_sql("ALTER TABLE log RENAME TO away")
+        sqlite_engine.database.execute_sql("ALTER TABLE log RENAME TO renamed")
         with pytest.raises(StorageUnavailableError):
             await reader.probe()
-        sqlite_engine.database.execute_sql("ALTER TABLE away RENAME TO log")
+        sqlite_engine.database.execute_sql("ALTER TABLE renamed RENAME TO log")
         await reader.probe()
 
 

@@ -1,4 +1,4 @@
-"""What is written is durable, whole and in order."""
+"""Writes are durable, complete and in order."""
 
 import asyncio
 from collections.abc import Callable
@@ -49,7 +49,7 @@ async def test_what_was_answered_is_there_after_reopening(opened: Opened) -> Non
 
 
 async def test_the_effective_time_survives_deletion_and_reopening(opened: Opened) -> None:
-    """What is stale is decided by the mentor's record."""
+    """The mentor's record decides which events are stale."""
     async with opened() as storage:
         await storage.delete(await storage.submit())
     async with opened() as storage:
@@ -57,7 +57,7 @@ async def test_the_effective_time_survives_deletion_and_reopening(opened: Opened
 
 
 async def test_far_times_are_stored_whole(opened: Opened) -> None:
-    """The years 0001 and 9999 are within what can be stored."""
+    """Times from the year 0001 to 9999 can be stored."""
     async with opened() as storage:
         first = await storage.submit(client_timestamp=-62_135_596_800 * 1_000_000_000)
         last = await storage.submit(client_timestamp=253_402_300_799 * 1_000_000_000 + 999_999_999)
@@ -94,7 +94,7 @@ async def test_the_same_submit_many_times_at_once_is_one_event(storage: OpenedSt
     assert len(await storage.pending_ids()) == 2
 
 
-async def test_refusals_in_a_batch_concern_nobody_else(storage: OpenedStorage) -> None:
+async def test_a_refused_operation_does_not_affect_its_batch(storage: OpenedStorage) -> None:
     """A reused key or an unknown event refuses its own operation alone."""
     storage.gate.close()
     first = asyncio.create_task(storage.submit(key="k"))
@@ -210,7 +210,7 @@ class TestPoison:
         assert await storage.pending_ids() == expected
 
     async def test_the_writer_outlives_a_failing_operation(self, storage: OpenedStorage) -> None:
-        """Whoever writes next is served."""
+        """The next write succeeds."""
         with pytest.raises(ValueError, match="surrogate"):
             await storage.writer.write(self.POISON)
         assert (await storage.submit()).sequence == 1

@@ -1,4 +1,4 @@
-"""The records that a chain of operations leaves, without a database: the ledger's rules are tested on it."""
+"""The records after a chain of operations, without a database. The ledger's rules are tested with it."""
 
 from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
@@ -10,7 +10,7 @@ MENTOR_ID = "mntr_01HX4V2K8P"
 
 
 class Book:
-    """Applies operations one by one, each in a ledger of its own at `second` seconds after START."""
+    """Applies operations one by one, each in its own ledger, at `second` seconds after START."""
 
     def __init__(self) -> None:
         self.second = 0.0

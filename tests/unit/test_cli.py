@@ -1,4 +1,4 @@
-"""The command line, as far as it needs no server."""
+"""The parts of the command line that need no server."""
 
 from argparse import ArgumentTypeError
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_a_wrong_command_line_is_refused(arguments: list[str], capsys: pytest.Ca
 
 
 def test_a_bad_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """A command that cannot start says why in one line, with status 2."""
+    """A command that cannot start prints the reason in one line, with status 2."""
     assert main(["migrate", "--database-url", "mysql://nowhere"]) == 2
     assert capsys.readouterr().err == (
         "mentorsync: MENTORSYNC_DATABASE_URL (or --database-url) must be sqlite:///file.db (relative), "
@@ -69,24 +69,23 @@ def test_a_bad_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:", "sqlite:////tmp/"])
 def test_a_url_without_a_file_is_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """SQLite needs a file: memory would be lost, and a folder is none."""
+    """SQLite needs a file: neither memory nor a folder will do."""
     assert main(["migrate", "--database-url", url]) == 2
     assert capsys.readouterr().err.startswith("mentorsync: MENTORSYNC_DATABASE_URL (or --database-url) must be")
 
 
 def test_replicas_on_sqlite_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The message says what they need and why, and nothing is made."""
+    """The message gives the reason, and no file is created."""
     path = tmp_path / "mentorsync.db"
     assert main(["up", "--replicas", "2", "--database-url", f"sqlite:///{path}"]) == 2
     assert capsys.readouterr().err == (
-        "mentorsync: --replicas 2 needs PostgreSQL (MENTORSYNC_DATABASE_URL): "
-        "SQLite keeps one writer's file, and serves one process\n"
+        "mentorsync: --replicas 2 needs PostgreSQL (MENTORSYNC_DATABASE_URL): SQLite serves one process\n"
     )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["0", "65", "-1", "two", "", "\N{ARABIC-INDIC DIGIT TWO}"])
-def test_a_number_of_replicas_that_cannot_be_meant_is_refused(text: str) -> None:
+def test_a_number_of_replicas_out_of_bounds_is_refused(text: str) -> None:
     """The message shows the bounds."""
     with pytest.raises(ArgumentTypeError, match="must be a number from 1 to 64"):
         parse_replicas(text)
@@ -95,7 +94,7 @@ def test_a_number_of_replicas_that_cannot_be_meant_is_refused(text: str) -> None
 def test_a_file_that_is_no_database_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of something else is refused and left as it is."""
     path = tmp_path / "notes.txt"
-    path.write_text("These are notes, and no database.\n" * 100)
+    path.write_text("These are notes, not a database.\n" * 100)
     before = path.read_bytes()
     for command in ("migrate", "purge"):
         assert main([command, "--database-url", f"sqlite:///{path}"]) == 2
@@ -104,8 +103,8 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path, capsys: pytest.C
     assert path.read_bytes() == before
 
 
-def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A path into nowhere is refused with the path."""
+def test_a_folder_that_does_not_exist_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message shows the path."""
     path = tmp_path / "nowhere" / "mentorsync.db"
     assert main(["migrate", "--database-url", f"sqlite:///{path}"]) == 2
     assert str(path) in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What operations do to the records, one by one."""
+"""The effect of single operations on the records."""
 
 from collections import Counter
 from itertools import chain, count
@@ -99,7 +99,7 @@ class TestTime:
         assert second.server_timestamp == deleted.deleted_at == first.server_timestamp
 
     def test_an_update_moves_the_last_stored_time(self, book: Book) -> None:
-        """Updates and deletes count among the times that may not be undercut."""
+        """Updates and deletes count among the stored times, too."""
         event = book.submit(PAUSE)
         book.second = 60
         book.update(event, acknowledged=True)
@@ -112,7 +112,7 @@ class TestTime:
         event = book.submit(PAUSE, -5)
         assert event.updated_at == event.server_timestamp == START_MICROSECONDS + 123_456
 
-    def test_the_clocks_lag_is_told(self) -> None:
+    def test_the_clocks_lag_is_reported(self) -> None:
         """A ledger knows how far the newest stored time is ahead of the clock."""
         head = LogHead(last_revision=1, last_server_timestamp=90_000_000, pending_total=0)
         ledger = Ledger(head, (), (), clock=20_000_000)
@@ -177,7 +177,7 @@ class TestRetries:
         book.submit(PAUSE, -10, reason="a break", mentor_id="mntr_other")
         assert len(book.events) == 5
 
-    def test_instants_are_told_apart_at_the_precision_sent(self, book: Book) -> None:
+    def test_instants_are_compared_at_the_precision_sent(self, book: Book) -> None:
         """One nanosecond makes another event."""
         for nanoseconds in (1_000, 1_001):
             book.apply(SubmitOperation(MENTOR_ID, PAUSE, "", nanoseconds, None))
@@ -191,7 +191,7 @@ class TestRetries:
         assert len(book.events) == 2
 
     def test_a_submit_with_neither_is_a_new_event_each_time(self, book: Book) -> None:
-        """What cannot be told from a new event is one."""
+        """Each submit makes a new event."""
         first = book.submit(PAUSE)
         assert book.submit(PAUSE).sync_event_id != first.sync_event_id
 
@@ -206,7 +206,7 @@ class TestRetries:
 
     @pytest.mark.parametrize("key", ["k", None])
     def test_a_replay_of_a_deleted_event_resurrects_nothing(self, book: Book, key: str | None) -> None:
-        """The first answer comes again, and the event stays deleted."""
+        """The submit returns the first answer, and the event stays deleted."""
         first = book.submit(PAUSE, -10, reason="a break", key=key)
         book.delete(first)
         again = book.submit(PAUSE, -10, reason="a break", key=key)
@@ -215,7 +215,7 @@ class TestRetries:
         assert book.head.pending_total == 0
 
     def test_a_losing_event_is_replayed_too(self, book: Book) -> None:
-        """The answer accepted = false comes again, even where the event would be accepted by now."""
+        """The submit returns accepted = false again, even if the event would be accepted now."""
         book.submit(DEACTIVATE)
         loser = book.submit(RESUME, -1, key="k")
         book.submit(ACTIVATE)
@@ -238,7 +238,7 @@ class TestPending:
         assert (book.head.pending_total, book.mentor().pending_total) == (1, 0)
 
     def test_deleting_an_acknowledged_event_moves_no_total(self, book: Book) -> None:
-        """What is not pending is not counted twice."""
+        """An event that is not pending is not subtracted again."""
         event = book.submit(PAUSE)
         book.update(event, acknowledged=True)
         book.delete(event)
@@ -305,7 +305,7 @@ class TestUpdate:
 
 class TestDelete:
     def test_a_deleted_event_loses_its_text_and_nothing_else(self, book: Book) -> None:
-        """A tombstone holds all but the reason's text."""
+        """A tombstone has every field of the event except the reason's text."""
         event = book.submit(PAUSE, -3, reason="a secret", key="k")
         book.second = 9
         tombstone = book.delete(event)
@@ -332,7 +332,7 @@ class TestDelete:
         assert book.head == before
 
     def test_an_unknown_event_cannot_be_deleted(self, book: Book) -> None:
-        """An event that never was is not found."""
+        """The error says that the event is not found."""
         with pytest.raises(EventNotFoundError):
             book.apply(DeleteOperation("evt_UNKNOWN1"))
 

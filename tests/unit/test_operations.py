@@ -10,7 +10,7 @@ SUBMIT = SubmitOperation("mntr_1", EventType.PAUSE, "a break", 1_000_000_000, No
 
 
 def test_a_repetition_has_the_same_digest_and_key() -> None:
-    """What is computed from a submit depends on nothing but its content."""
+    """Both depend only on the content of the submit."""
     again = SubmitOperation("mntr_1", EventType.PAUSE, "a break", 1_000_000_000, None)
     assert again.payload_digest == SUBMIT.payload_digest
     assert again.request_key == SUBMIT.request_key
@@ -18,7 +18,7 @@ def test_a_repetition_has_the_same_digest_and_key() -> None:
 
 @pytest.mark.parametrize("key", [None, "k"])
 def test_different_submits_have_different_request_keys(key: str | None) -> None:
-    """Mentor and key, or mentor and payload, tell submits apart."""
+    """Submits differ if mentor and key differ, or mentor and payload if there is no key."""
     submits = [
         SubmitOperation(mentor_id, event_type, reason, client_timestamp, key)
         for mentor_id in ("mntr_1", "mntr_11")
@@ -35,8 +35,8 @@ def test_different_submits_have_different_request_keys(key: str | None) -> None:
             assert (one.request_key == other.request_key) == (one.mentor_id == other.mentor_id)
 
 
-def test_a_key_is_never_taken_for_a_payload() -> None:
-    """A key that equals another submit's digest is still only a key."""
+def test_a_key_is_never_confused_with_a_payload() -> None:
+    """A key may equal the digest of another submit."""
     keyed = SubmitOperation("mntr_1", EventType.PAUSE, "", None, SUBMIT.payload_digest)
     assert keyed.request_key != SUBMIT.request_key
 
@@ -48,7 +48,7 @@ def test_a_submit_with_neither_key_nor_time_cannot_be_recognised() -> None:
     assert len(submit.payload_digest) == 32
 
 
-def test_the_text_of_a_reason_cannot_be_read_from_what_is_kept() -> None:
+def test_the_text_of_a_reason_cannot_be_read_from_what_is_stored() -> None:
     """Neither digest nor request key holds the reason's text."""
     submit = SubmitOperation("mntr_1", EventType.PAUSE, "secret", 0, None)
     assert "secret" not in f"{submit.payload_digest}{submit.request_key}"

@@ -1,4 +1,4 @@
-"""How the interpreter and the kernel run the service."""
+"""The settings of the interpreter and the kernel."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ import pytest
 from mentorsync import runtime
 
 
-def test_a_scheduler_that_may_not_be_chosen_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Containers may refuse it; the rest is set all the same."""
+def test_a_scheduler_that_is_refused_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some containers refuse it; the other settings are made all the same."""
 
     def refuse(_process: int, _policy: int, _parameters: os.sched_param) -> None:
         raise PermissionError

@@ -1,4 +1,4 @@
-"""Who may go where, and when an event took effect."""
+"""The allowed changes of status, and the time at which an event takes effect."""
 
 import pytest
 from mentorsync.domain.status import (
@@ -13,7 +13,7 @@ from mentorsync.domain.status import (
     effective_time,
 )
 
-# The table of the semantics, as it stands there.
+# The table of the semantics, word for word.
 TABLE = """
 | event_type | leads to | allowed from |
 |---|---|---|
@@ -40,7 +40,7 @@ NOW = 1_774_516_500
 def test_an_event_leads_where_the_table_says_and_from_nowhere_else(
     event_type: str, leads_to: str, allowed_from: str, status: MentorStatus
 ) -> None:
-    """An event is accepted from the table's statuses, and leaves any other as it was."""
+    """An event is accepted from the statuses in the table, and changes no other status."""
     is_allowed = allowed_from == "any" or status in [CONTRACT_NAMES[name] for name in allowed_from.split(", ")]
     decision = decide(status, None, EventType(CONTRACT_NAMES[event_type]), NOW)
     assert decision == (Accepted(MentorStatus(CONTRACT_NAMES[leads_to])) if is_allowed else NotAllowed(status))
@@ -48,12 +48,12 @@ def test_an_event_leads_where_the_table_says_and_from_nowhere_else(
 
 
 def test_the_table_covers_every_event_type() -> None:
-    """No event type is without a rule, and no rule without an event type."""
+    """Every event type has a rule, and every rule has an event type."""
     assert len(ROWS) == len(TRANSITIONS) == len(EventType)
 
 
 def test_a_mentor_is_active_before_the_first_event() -> None:
-    """A mentor's first event is judged as if the mentor were active."""
+    """A mentor's first event is decided as if the mentor were active."""
     assert INITIAL_STATUS is MentorStatus.ACTIVE
 
 
@@ -65,7 +65,7 @@ def test_only_an_active_mentor_is_eligible(status: MentorStatus) -> None:
 
 @pytest.mark.parametrize("event_type", EventType)
 def test_an_earlier_event_is_stale(event_type: EventType) -> None:
-    """An event from before the last accepted one leaves the status, whatever its type."""
+    """An event from before the last accepted one does not change the status, whatever its type."""
     decision = decide(MentorStatus.PAUSED, NOW, event_type, NOW - 1)
     assert isinstance(decision, Stale)
     assert decision.status is MentorStatus.PAUSED

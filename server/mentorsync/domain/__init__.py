@@ -1,5 +1,5 @@
-"""What an event does to a mentor: values and pure functions, of the standard library alone.
+"""The effect of an event on a mentor: values and pure functions. Imports the standard library only.
 
-Times of the server are microseconds since the Unix epoch; effective times are whole seconds; a phone's time is in
-nanoseconds, the precision in which it can be sent.
+All times count from the Unix epoch. The server's times are in microseconds, effective times in whole seconds, and a
+phone's time in nanoseconds, the precision in which it can be sent.
 """

@@ -1,8 +1,8 @@
-"""What a well-formed call can fail with for reasons of the domain."""
+"""The domain's reasons to refuse a well-formed call."""
 
 
 class DomainError(Exception):
-    """The base of all refusals that leave every record as it was."""
+    """The base of all refusals. A refused call changes no record."""
 
 
 class MentorNotFoundError(DomainError):
@@ -18,4 +18,4 @@ class EventNotFoundError(DomainError):
 
 
 class IdempotencyKeyReusedError(DomainError):
-    """The key came before, for the same mentor, with another payload."""
+    """The same mentor has used this key before, with a different payload."""

@@ -1,4 +1,4 @@
-"""Decides operations one after the other against the records that they concern."""
+"""Decides operations one after the other against the records that they refer to."""
 
 import secrets
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ EVENT_IDS = len(EVENT_ID_PAIRS) ** 4  # of eight characters
 
 
 def draw_event_id() -> str:
-    """Draws a random event id. It may be taken: the store then draws the whole batch's again."""
+    """Draws a random event id. If it is in use already, the store repeats the batch with new ids."""
     number, first = divmod(secrets.randbelow(EVENT_IDS), len(EVENT_ID_PAIRS))
     number, second = divmod(number, len(EVENT_ID_PAIRS))
     fourth, third = divmod(number, len(EVENT_ID_PAIRS))
@@ -24,11 +24,11 @@ def draw_event_id() -> str:
 
 
 class Ledger:
-    """The part of the log that one batch of operations concerns, held in memory while the batch is decided.
+    """The records that one batch of operations refers to, held in memory while the batch is decided.
 
-    Given the log's head, the concerned mentors, the events with a request key or id that an operation names, and the
-    clock in microseconds, `apply` decides the next operation. What is then to be stored stands in `head`,
-    `new_events`, `changed_events` and `changed_mentors`.
+    It is made from the log's head, the mentors and the events that the operations name by id or request key, and the
+    clock in microseconds. `apply` decides one operation. Afterwards `head`, `new_events`, `changed_events` and
+    `changed_mentors` hold everything that has to be stored.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Ledger:
         new_event_id: Callable[[], str] = draw_event_id,
     ) -> None:
         self.clock_ahead = head.last_server_timestamp - clock
-        self.now = max(clock, head.last_server_timestamp)  # a clock that was set back must not reorder events
+        self.now = max(clock, head.last_server_timestamp)  # events stay in order if the clock was set back
         self.has_erased_text = False
         self.new_events: dict[str, SyncEvent] = {}
         self.changed_events: dict[str, SyncEvent] = {}
@@ -55,7 +55,7 @@ class Ledger:
 
     @property
     def head(self) -> LogHead:
-        """The log's head after what has been applied."""
+        """The log's head after the operations that were applied."""
         return LogHead(self._last_revision, self._last_server_timestamp, self._pending_total)
 
     @property
@@ -73,7 +73,7 @@ class Ledger:
                 return self._delete(operation)
 
     def apply_all(self, operations: Iterable[Operation]) -> list[SyncEvent | DomainError]:
-        """Decides operations in order; one that is refused leaves the others alone."""
+        """Decides operations in order. One that is refused does not affect the others."""
         outcomes: list[SyncEvent | DomainError] = []
         for operation in operations:
             try:
@@ -164,7 +164,7 @@ class Ledger:
 
     def _unknown_event_id(self) -> str:
         while (sync_event_id := self._new_event_id()) in self._events:
-            continue  # a second event under the id would replace the first
+            continue  # a second event with this id would replace the first
         return sync_event_id
 
     def _next_revision(self) -> int:

@@ -1,4 +1,4 @@
-"""The writes that callers ask for, validated, before anything is decided."""
+"""The writes that callers request: validated, not yet decided."""
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -9,16 +9,16 @@ DIGEST_BYTES = 16  # 128 bits: no accidental collision at any number of events
 
 
 def _digest(*parts: str) -> str:
-    # The parts cannot hold the separator: control characters other than line feed and tab are refused.
+    # No part contains the separator: control characters other than line feed and tab are refused.
     return blake2b("\0".join(parts).encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
-@dataclass(slots=True)  # frozen, it would take thrice as long to make
+@dataclass(slots=True)  # not frozen: that would make construction three times as slow
 class SubmitOperation:
     """A submitted event. client_timestamp: nanoseconds since the Unix epoch.
 
-    payload_digest tells one payload from another, for as long as the record lives, without keeping its text.
-    request_key is the same for every repetition of this submit; None where one cannot be told from a new event.
+    payload_digest identifies the payload without storing its text, for as long as the record exists.
+    request_key is the same for every repetition of this submit. It is None if a repetition looks like a new event.
     """
 
     mentor_id: str

@@ -1,4 +1,4 @@
-"""The records that the service keeps. All are immutable: a change makes a new one."""
+"""The records that the service stores. All are immutable: a change makes a new record."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ class LogHead(NamedTuple):
 
 
 class Mentor(NamedTuple):
-    """A mentor's status. last_effective_time stands here, so that deleting events changes no later decision."""
+    """A mentor's status. last_effective_time is stored here so that deleting events changes no later decision."""
 
     mentor_id: str
     status: MentorStatus
@@ -26,9 +26,9 @@ class Mentor(NamedTuple):
 class SyncEvent(NamedTuple):
     """A submitted event with its outcome.
 
-    sequence is the revision of its submit, revision that of its last change. request_key recognises a repeated submit
-    (None where it cannot be told from a new one), and payload_digest tells whether the payload was the same; neither
-    changes with the reason.
+    sequence is the revision of its submit, and revision is that of its last change. request_key identifies repetitions
+    of its submit; it is None if a repetition looks like a new event. payload_digest shows whether a repetition has the
+    same payload. Neither changes when the reason is edited.
     """
 
     sequence: int

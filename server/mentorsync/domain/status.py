@@ -1,4 +1,4 @@
-"""The status rules, as data, and the one function that decides by them."""
+"""The status rules as data, and the function that applies them."""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class EventType(IntEnum):
-    """What was submitted. The numbers are the protobuf enum's, and stored."""
+    """The type of a submitted event. The numbers are those of the protobuf enum, and are stored."""
 
     PAUSE = 1
     RESUME = 2
@@ -15,7 +15,7 @@ class EventType(IntEnum):
 
 
 class MentorStatus(IntEnum):
-    """Whether a mentor takes part. The numbers are the protobuf enum's, and stored."""
+    """A mentor's status. The numbers are those of the protobuf enum, and are stored."""
 
     ACTIVE = 1
     PAUSED = 2
@@ -40,7 +40,7 @@ TRANSITIONS: Mapping[EventType, Transition] = {
     EventType.ACTIVATE: Transition(MentorStatus.ACTIVE, ANY_STATUS),
 }
 
-INITIAL_STATUS = MentorStatus.ACTIVE  # a mentor's first event is judged as if the mentor were active
+INITIAL_STATUS = MentorStatus.ACTIVE  # a mentor's first event is decided as if the mentor were active
 
 
 class Accepted(NamedTuple):
@@ -50,13 +50,13 @@ class Accepted(NamedTuple):
 
 
 class Stale(NamedTuple):
-    """The event took effect before the mentor's last accepted one; the status stays."""
+    """The event took effect before the mentor's last accepted event. The status does not change."""
 
     status: MentorStatus
 
 
 class NotAllowed(NamedTuple):
-    """The event does not lead anywhere from the present status, which stays."""
+    """The event is not allowed from the current status, which does not change."""
 
     status: MentorStatus
 
@@ -65,9 +65,9 @@ Decision = Accepted | Stale | NotAllowed
 
 
 def effective_time(client_timestamp: int | None, server_timestamp: int) -> int:
-    """When an event took effect, in whole seconds: the phone's time (nanoseconds), but never after the server's
-    (microseconds). Cut to seconds because phones send whole ones: compared more finely, a tap sent 0.2 s after a
-    server-side event would be stale.
+    """Returns when an event took effect, in whole seconds: the earlier of the phone's time (nanoseconds) and the
+    server's (microseconds). Fractions are cut off because phones send whole seconds: otherwise a tap that was sent
+    0.2 s after a server-side event would be stale.
     """
     server_seconds = server_timestamp // 1_000_000
     if client_timestamp is None:
@@ -78,8 +78,8 @@ def effective_time(client_timestamp: int | None, server_timestamp: int) -> int:
 def decide(
     status: MentorStatus, last_effective_time: int | None, event_type: EventType, event_effective_time: int
 ) -> Decision:
-    """Judges one event against the mentor's status and the effective time of its last accepted event (None: no event
-    yet). Within one second the later arrival wins.
+    """Decides one event, given the mentor's status and the effective time of its last accepted event (None if there is
+    none). Within one second the later arrival wins.
     """
     if last_effective_time is not None and event_effective_time < last_effective_time:
         return Stale(status)

@@ -16,10 +16,14 @@ POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 
 
 class Engine(Protocol):
-    """A database and what the service needs of it. Its text is its URL, without a password."""
+    """A database and what the service needs from it. `str` gives its URL without a password."""
 
     is_shared: bool
-    """Whether several servers may serve the database at once."""
+    """Whether several servers may serve the database at the same time."""
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        """The exceptions that a connection raises when the database fails."""
 
     @property
     def database(self) -> Any: ...
@@ -28,17 +32,20 @@ class Engine(Protocol):
     def clock(self) -> Callable[[], int]:
         """Microseconds since the Unix epoch, by the clock that server timestamps come from."""
 
+    def create(self) -> None:
+        """Makes an empty database where there is none, if the engine can."""
+
     def check(self) -> None:
         """Raises StorageSetupError when the database cannot be used at all."""
 
     def serving(self) -> AbstractContextManager[None]:
-        """Held while a server runs. Raises StorageSetupError where another server must not."""
+        """Held while a server runs. Raises StorageSetupError if another server excludes this one."""
 
     def migrating(self) -> AbstractContextManager[None]:
-        """A transaction that no other migration runs beside."""
+        """A transaction that excludes all other migrations."""
 
     def write_transaction(self) -> AbstractContextManager[None]:
-        """A transaction that no other write runs beside."""
+        """A transaction that excludes all other writes."""
 
     def open_store(self) -> Store: ...
 
@@ -48,7 +55,7 @@ class Engine(Protocol):
 
 
 def open_engine(url: str) -> Engine:
-    """Names a database; nothing is connected yet. Raises StorageSetupError for a URL that names none."""
+    """Returns the engine for a URL, without connecting. Raises StorageSetupError if the URL is not valid."""
     if url.startswith(SQLITE_PREFIX):
         path = unquote(url.removeprefix(SQLITE_PREFIX))
         if path and path != ":memory:" and not path.endswith("/"):

@@ -1,4 +1,4 @@
-"""What storage can fail with, whatever the engine."""
+"""The failures of storage, for every engine."""
 
 
 class StorageError(Exception):
@@ -10,8 +10,16 @@ class StorageUnavailableError(StorageError):
 
 
 class OverloadedError(StorageError):
-    """Too many writes wait already; this one was not queued."""
+    """Too many calls of this kind are waiting. This one was not queued, and nothing was done."""
 
 
 class StorageSetupError(StorageError):
-    """The database cannot be used as it stands. The message tells an operator what to do."""
+    """The database cannot be used as it is. The message says what an operator must do."""
+
+
+class WriterFailedError(StorageError):
+    """An unforeseen exception ended the writer's thread. The process must be restarted."""
+
+
+class PurgeStoppedError(StorageError):
+    """The database failed during a purge. Events that were removed before that stay removed."""

@@ -18,6 +18,7 @@ def migrate(engine: Engine) -> list[str]:
 
     Raises StorageSetupError when the database belongs to a newer version of the service.
     """
+    engine.create()
     engine.check()
     with _refusing(engine), engine.migrating():  # Peewee's runner takes no lock of its own
         runner = Runner(engine.database, str(MIGRATIONS))

@@ -1,33 +1,59 @@
-"""Removes what nobody can need again, in batches small enough not to be felt by a server at work."""
+"""Removes records that are no longer needed, in batches so small that a running server is not slowed down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from peewee import fn
 
 from mentorsync.storage.engine import Engine
+from mentorsync.storage.errors import PurgeStoppedError
 from mentorsync.storage.models import EventModel
 
-WINDOW_EVENTS = 500  # looked at in one transaction
+WINDOW_EVENTS = 500  # read in one transaction
+
+
+class Purge:
+    """One walk through the log, from its start to the first event that is too young.
+
+    Removes tombstones, acknowledged and never-accepted events whose last change is older than the given age. After
+    each transaction `on_progress` gets the sequence reached, the last sequence of all, and the number removed so far.
+    """
+
+    def __init__(self, engine: Engine, older_than_seconds: float, on_progress: Callable[[int, int, int], None]) -> None:
+        self._engine = engine
+        self._older_than_seconds = older_than_seconds
+        self._on_progress = on_progress
+        self._removed = 0
+
+    def run(self) -> int:
+        """Returns the number of removed events. Raises PurgeStoppedError when the database fails."""
+        with self._engine.database.bind_ctx([EventModel]), self._stopping_on_failure():
+            cutoff = self._engine.clock() - int(self._older_than_seconds * 1_000_000)
+            last = EventModel.select(fn.MAX(EventModel.sequence)).scalar()
+            reached = 0
+            while window := _window(reached, cutoff):
+                with self._engine.write_transaction():
+                    removed = _remove(window[0], window[-1], cutoff)
+                self._removed += removed  # it counts once it is committed
+                reached = window[-1]
+                self._on_progress(reached, last, self._removed)
+        return self._removed
+
+    @contextmanager
+    def _stopping_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except self._engine.failures as error:
+            text = " ".join(str(error).split())
+            raise PurgeStoppedError(
+                f"the purge stopped: {text}; {self._removed} events were removed before that, run it again for the rest"
+            ) from error
 
 
 def purge(engine: Engine, older_than_seconds: float, on_progress: Callable[[int, int, int], None]) -> int:
-    """Removes tombstones, acknowledged and never-accepted events whose last change is older than the given age, and
-    returns how many.
-
-    Walks the log from its start to the first event that is too young. After each transaction `on_progress` gets the
-    sequence reached, the last sequence of all, and the number removed so far.
-    """
-    cutoff = engine.clock() - int(older_than_seconds * 1_000_000)
-    with engine.database.bind_ctx([EventModel]):
-        last = EventModel.select(fn.MAX(EventModel.sequence)).scalar()
-        reached = removed = 0
-        while window := _window(reached, cutoff):
-            with engine.write_transaction():
-                removed += _remove(window[0], window[-1], cutoff)
-            reached = window[-1]
-            on_progress(reached, last, removed)
-    return removed
+    """Removes what is no longer needed and returns the number of removed events. See Purge."""
+    return Purge(engine, older_than_seconds, on_progress).run()
 
 
 def _window(after: int, cutoff: int) -> list[int]:

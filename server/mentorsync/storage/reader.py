@@ -1,19 +1,19 @@
-"""The reads: one query each, and nothing that could hold up the event loop."""
+"""The reads: one query each, and nothing that blocks the event loop for long."""
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
-from functools import partial
+from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol
 
 from mentorsync.domain.errors import MentorNotFoundError
 from mentorsync.domain.status import EventType, MentorStatus
-from mentorsync.storage.errors import StorageUnavailableError
+from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 from mentorsync.storage.rows import Row
+from mentorsync.time_limits import ANSWER_SECONDS, PROBE_ANSWER_SECONDS
 
-ANSWER_SECONDS = 8.0  # as for writes: before the deadline that the gateway sets
-PROBE_ANSWER_SECONDS = 3.0  # far beyond what a probe may queue behind busy reads
-DEEP_OFFSET = 2_000  # from here on an OFFSET costs so much (42 ms at 1,000,000) that others would feel it
+DEEP_OFFSET = 2_000  # from here on an OFFSET takes so long (42 ms at 1,000,000) that it would delay other calls
+MAX_DEEP_READS = 64  # waiting or running; at 42 ms each the last one is answered within 3 s
 
 
 class PublishedEvent(NamedTuple):
@@ -52,8 +52,9 @@ class Statements(Protocol):
 class Reader:
     """Answers reads from `query`, an engine's function from SQL and parameters to rows.
 
-    `executor` None means that a query is so fast that it runs on the event loop itself. Every method may raise
-    StorageUnavailableError, also when the database takes too long.
+    `executor` is None if queries are fast enough to run on the event loop. Deep pages always run on `deep_executor`, in
+    a bounded queue. Reads may come from several event loops. Every method raises StorageUnavailableError when the
+    database fails or takes too long.
     """
 
     def __init__(
@@ -67,10 +68,14 @@ class Reader:
         self._statements = statements
         self._executor = executor
         self._deep_executor = deep_executor
-        self._latest_total = 0  # only says which end of the log a page is nearer to
+        self._deep_slots = threading.BoundedSemaphore(MAX_DEEP_READS)
+        self._latest_total = 0  # an estimate: it only decides from which end of the log a page is read
 
     async def page(self, page: int, limit: int, mentor_id: str | None) -> Page:
-        """One page, counted from 1, of all pending events or one mentor's, oldest first."""
+        """Returns a page, counted from 1, of all pending events or of one mentor's, oldest first.
+
+        Raises OverloadedError when too many deep pages are waiting.
+        """
         offset, end = (page - 1) * limit, page * limit
         is_deep = offset >= DEEP_OFFSET
         sql = self._statements.page
@@ -81,7 +86,7 @@ class Reader:
         elif is_deep and self._latest_total - end < offset:
             sql = self._statements.page_from_end
             parameters = (end, limit, offset, offset, end, end)
-        rows = await self._run(self._deep_executor if is_deep else self._executor, sql, parameters)
+        rows = await (self._run_deep(sql, parameters) if is_deep else self._run(sql, parameters, ANSWER_SECONDS))
         total = rows[0][0] if rows else 0
         if mentor_id is None:
             self._latest_total = total
@@ -89,7 +94,7 @@ class Reader:
 
     async def snapshot(self, mentor_id: str) -> Snapshot:
         """Raises MentorNotFoundError for a mentor without an event."""
-        rows = await self._run(self._executor, self._statements.snapshot, (mentor_id,))
+        rows = await self._run(self._statements.snapshot, (mentor_id,), ANSWER_SECONDS)
         if not rows:
             raise MentorNotFoundError(mentor_id)
         status, last_updated, *_ = rows[0]
@@ -97,19 +102,28 @@ class Reader:
 
     async def probe(self) -> None:
         """Reads one row, to find out whether reads work."""
-        await self._run(self._executor, self._statements.probe, (), PROBE_ANSWER_SECONDS)
+        await self._run(self._statements.probe, (), PROBE_ANSWER_SECONDS)
 
-    async def _run(
-        self, executor: Executor | None, sql: str, parameters: tuple[Any, ...], seconds: float = ANSWER_SECONDS
-    ) -> list[Row]:
-        if executor is None:
+    async def _run(self, sql: str, parameters: tuple[Any, ...], seconds: float) -> list[Row]:
+        if self._executor is None:
             return self._query(sql, parameters)
-        rows = asyncio.get_running_loop().run_in_executor(executor, partial(self._query, sql, parameters))
-        try:
-            async with asyncio.timeout(seconds):
-                return await rows
-        except TimeoutError as error:
-            raise StorageUnavailableError("the database takes too long") from error
+        return await _answer(self._executor.submit(self._query, sql, parameters), seconds)
+
+    async def _run_deep(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        if not self._deep_slots.acquire(blocking=False):
+            raise OverloadedError
+        future = self._deep_executor.submit(self._query, sql, parameters)
+        future.add_done_callback(lambda _future: self._deep_slots.release())
+        return await _answer(future, ANSWER_SECONDS)
+
+
+async def _answer(future: "Future[list[Row]]", seconds: float) -> list[Row]:
+    """Waits for a query. One whose caller leaves, or that waits for too long, is cancelled unless it runs already."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.wrap_future(future)
+    except TimeoutError as error:
+        raise StorageUnavailableError("the database takes too long") from error
 
 
 def _published(rows: list[Row], first: int) -> list[PublishedEvent]:

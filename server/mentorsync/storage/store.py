@@ -1,4 +1,4 @@
-"""A store: one engine's write transactions, and the value that each of them gives."""
+"""A store runs one engine's write transactions, and a Commit is the result of one of them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -11,8 +11,9 @@ from mentorsync.domain.records import LogHead, SyncEvent
 class Commit(NamedTuple):
     """The result of one batch of operations.
 
-    `outcomes` are in the order of the operations, and `head` is the log's head after them. `clock_ahead` says by how
-    many microseconds the newest stored time was ahead of the clock before; it is negative in normal operation.
+    `outcomes` are in the order of the operations, and `head` is the log's head after them. `clock_ahead` is the number
+    of microseconds by which the newest stored time was ahead of the clock before the batch; in normal operation it is
+    negative.
     """
 
     outcomes: Sequence[SyncEvent | DomainError]
@@ -27,6 +28,7 @@ class Store(Protocol):
     def transact(self, operations: Sequence[Operation]) -> Commit:
         """Decides and stores operations in one durable transaction.
 
+        A transaction without operations changes nothing, and fails if a write would fail: it is the probe for writes.
         Raises StorageUnavailableError when the database fails; a caller may then repeat.
         """
 
@@ -34,6 +36,6 @@ class Store(Protocol):
         """Does the engine's work after a commit, such as checkpoints. A failure here changes no outcome."""
 
     def tidy(self) -> None:
-        """Does maintenance that is best done while nobody writes."""
+        """Does maintenance that is best done while there are no writes."""
 
     def close(self) -> None: ...

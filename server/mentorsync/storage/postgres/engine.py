@@ -30,6 +30,7 @@ class PostgresEngine:
     """
 
     is_shared = True
+    failures = FAILURES
 
     def __init__(
         self, url: str, clock: Callable[[], int] | None = None, new_event_id: Callable[[], str] = draw_event_id
@@ -44,6 +45,9 @@ class PostgresEngine:
 
     def __str__(self) -> str:
         return without_credentials(self._url)
+
+    def create(self) -> None:
+        """Nothing: an administrator creates the database."""
 
     def check(self) -> None:
         """Raises StorageSetupError when the database cannot be reached."""

@@ -1,13 +1,13 @@
 """SQLite: one process, one file, WAL with synchronous=FULL, so that an answered write survives a power cut."""
 
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import quote
 
 from peewee import PeeweeException, SqliteDatabase
 
@@ -16,16 +16,18 @@ from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Row
 from mentorsync.storage.sqlite.checkpoints import FAILURES
-from mentorsync.storage.sqlite.store import BUSY_SECONDS, SqliteStore
+from mentorsync.storage.sqlite.file import DatabaseFile
+from mentorsync.storage.sqlite.store import SqliteStore
 from mentorsync.storage.statements import ReadStatements
+from mentorsync.time_limits import BUSY_SECONDS
 
-LOCKED_PAUSE_SECONDS = 0.01  # before a new file that others are opening, too, is opened again
+LOCKED_PAUSE_SECONDS = 0.01  # between two attempts to open a new file that other processes are opening, too
 PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": "full",
     "secure_delete": 1,  # overwrites the text of a deleted reason
     "cache_size": -16_384,  # KiB
-    "wal_autocheckpoint": 16_000,  # pages, 64 MB: in case that those beside the writer cannot keep up
+    "wal_autocheckpoint": 16_000,  # pages, 64 MB: a bound in case the checkpoint thread cannot keep up
 }
 
 
@@ -34,16 +36,23 @@ def system_clock() -> int:
     return time.time_ns() // 1_000
 
 
-def _give_way() -> None:
-    """Lets this thread run only while no other wants to: to Linux, each thread has a scheduler of its own."""
-    with suppress(OSError):  # a container may refuse it; pages far in are then felt by others
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+class SqliteReader(Reader):
+    """Also notices, at every probe, that the database file was removed or replaced."""
+
+    def __init__(self, file: DatabaseFile, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._file = file
+
+    async def probe(self) -> None:
+        self._file.check()
+        await super().probe()
 
 
 class SqliteEngine:
     """The database in one file. `clock` and `new_event_id` are for tests."""
 
     is_shared = False
+    failures = (*FAILURES, StorageUnavailableError)
 
     def __init__(
         self, path: Path, clock: Callable[[], int] = system_clock, new_event_id: Callable[[], str] = draw_event_id
@@ -51,32 +60,51 @@ class SqliteEngine:
         self.path = path
         self.clock = clock
         self._new_event_id = new_event_id
-        self.database = SqliteDatabase(str(path), pragmas=PRAGMAS, timeout=BUSY_SECONDS)
-        self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page", initializer=_give_way)
+        # mode=rw: a connection never creates the file.
+        address = f"file:{quote(str(path))}?mode=rw"
+        self.database = SqliteDatabase(address, pragmas=PRAGMAS, timeout=BUSY_SECONDS, uri=True)
+        self._file = DatabaseFile(path)
+        self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page")
 
     def __str__(self) -> str:
         return f"sqlite:///{self.path}"
 
+    def create(self) -> None:
+        """Makes the file, empty, where there is none. Raises StorageSetupError when that is not possible."""
+        if self.path.exists():
+            return
+        try:
+            self.path.touch(0o644)
+        except OSError as error:
+            raise StorageSetupError(f"the database file {self.path} cannot be opened: {error.strerror}") from error
+
     def check(self) -> None:
-        """Raises StorageSetupError when the file cannot serve as the database."""
-        give_up = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self.database.connect(reuse_if_open=True)
-                self.database.execute_sql("SELECT 1 FROM sqlite_master").fetchone()
-            except Exception as error:
-                # Who makes a new file a WAL one does not wait for others who are at the same.
-                if "locked" not in str(error) or time.monotonic() > give_up:
-                    raise StorageSetupError(f"the database file {self.path} cannot be opened: {error}") from error
-                time.sleep(LOCKED_PAUSE_SECONDS)
-            else:
-                return
+        """Raises StorageSetupError when the file cannot serve as the database. Never creates it."""
+        if not self.path.exists():
+            raise StorageSetupError(
+                f"the database file {self.path} does not exist: correct the path, or run `mentorsync migrate` first"
+            )
+        deadline = time.monotonic() + BUSY_SECONDS
+        while (error := self._connection_error()) is not None:
+            # SQLite's busy timeout does not apply while another process turns a new file into a WAL database.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise StorageSetupError(f"the database file {self.path} cannot be opened: {error}") from error
+            time.sleep(LOCKED_PAUSE_SECONDS)
+        self._file.remember()
+
+    def _connection_error(self) -> Exception | None:
+        try:
+            self.database.connect(reuse_if_open=True)
+            self.database.execute_sql("SELECT 1 FROM sqlite_master").fetchone()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the file cannot be used
+            return error
+        return None
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Keeps a second server off the file, for as long as this process lives at the most.
+        """Holds a lock that keeps other servers off the file. The kernel releases it when the process ends.
 
-        The lock lies on a file of its own: closing any descriptor of the database file would drop SQLite's own locks.
+        The lock is on a separate file: closing any descriptor of the database file would drop SQLite's own locks.
         """
         with self._open_lock_file() as lock_file:
             try:
@@ -105,24 +133,27 @@ class SqliteEngine:
 
     @contextmanager
     def write_transaction(self) -> Iterator[None]:
+        self._file.check()
         with self.database.atomic("IMMEDIATE"):
             yield
 
     migrating = write_transaction
 
     def open_store(self) -> SqliteStore:
-        return SqliteStore(self.database, self.clock, self._new_event_id)
+        return SqliteStore(self.database, self._file, self.clock, self._new_event_id)
 
     def open_reader(self) -> Reader:
-        return Reader(self._query, ReadStatements(self.database, limits_joins=True), None, self._deep_executor)
+        statements = ReadStatements(self.database, limits_joins=True)
+        return SqliteReader(self._file, self._query, statements, None, self._deep_executor)
 
     def close(self) -> None:
-        """Closes the calling thread's connection, and the deep pages' with its thread."""
+        """Closes the connections of the calling thread and of the deep-page thread."""
         self._deep_executor.submit(self.database.close)
         self._deep_executor.shutdown()
         self.database.close()
 
     def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        self._file.refuse_if_lost()
         try:
             return list(self.database.connection().execute(sql, parameters))
         except FAILURES as error:

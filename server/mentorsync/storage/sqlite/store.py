@@ -1,5 +1,6 @@
 """SQLite's write transactions."""
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.models import EventModel, LogModel, MentorModel
 from mentorsync.storage.rows import Concerns, Row, changes_of, event_from_row, mentor_from_row
 from mentorsync.storage.sqlite.checkpoints import FAILURES, Checkpoints
+from mentorsync.storage.sqlite.file import DatabaseFile
 from mentorsync.storage.statements import (
     HEAD_FIELDS,
     MUTABLE_EVENT_FIELDS,
@@ -21,9 +23,12 @@ from mentorsync.storage.statements import (
     compiled,
 )
 from mentorsync.storage.store import Commit
+from mentorsync.time_limits import BUSY_SECONDS
 
-BUSY_SECONDS = 5  # how long a write waits for a purge to end its small batch
 EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
+DISK_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)  # the second: no room for the log's index
+
+logger = logging.getLogger(__name__)
 
 
 def member_of(field: Any) -> Any:
@@ -34,12 +39,19 @@ def member_of(field: Any) -> Any:
 class SqliteStore:
     """The writer's connection and its transactions."""
 
-    def __init__(self, database: SqliteDatabase, clock: Callable[[], int], new_event_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        database: SqliteDatabase,
+        file: DatabaseFile,
+        clock: Callable[[], int],
+        new_event_id: Callable[[], str],
+    ) -> None:
         self._database = database
+        self._file = file
         self._clock = clock
         self._new_event_id = new_event_id
-        self._has_erased = False
-        self._checkpoints = Checkpoints(database)
+        self._may_hold_erased_text = True  # a server that was killed may have left some in the write-ahead log
+        self._checkpoints = Checkpoints(database, file.path)
         parameter = SQL("?")
         self._load_statements = LoadStatements(database, member_of)
         self._select_head = compiled(LogModel.select(*HEAD_FIELDS), database)
@@ -57,27 +69,25 @@ class SqliteStore:
         self._put_mentor = compiled(put_mentor, database)
 
     def transact(self, operations: Sequence[Operation]) -> Commit:
-        for _ in range(EVENT_ID_DRAWS):
-            try:
-                return self._transact(operations)
-            except sqlite3.IntegrityError as error:
-                taken = error
-            except FAILURES as error:
+        self._file.check()
+        try:
+            return self._transact_with_unused_ids(operations)
+        except FAILURES as error:
+            if getattr(error, "sqlite_errorcode", None) not in DISK_FULL:
                 raise StorageUnavailableError(str(error)) from error
-        raise taken
+        return self._transact_on_full_disk(operations)
 
     def on_commit(self, commit: Commit) -> None:
-        self._has_erased = self._has_erased or commit.has_erased_text
+        self._may_hold_erased_text = self._may_hold_erased_text or commit.has_erased_text
         self._checkpoints.committed(len(commit.outcomes))
 
     def tidy(self) -> None:
-        """Empties the write-ahead log once text was erased, so that no copy of it stays there."""
-        if self._has_erased:
+        """Empties the write-ahead log if it may hold erased text. If a reader prevents that, it is tried again."""
+        if self._may_hold_erased_text:
             connection = self._connection()
-            connection.execute("PRAGMA busy_timeout = 0")  # no write is to wait while this waits for a reader
+            connection.execute("PRAGMA busy_timeout = 0")  # no write may wait while this waits for a reader
             try:
-                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                self._has_erased = bool(busy)
+                self._may_hold_erased_text = not self._checkpoints.truncate()
             finally:
                 connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1_000)}")
 
@@ -89,6 +99,24 @@ class SqliteStore:
         connection: sqlite3.Connection = self._database.connection()
         return connection
 
+    def _transact_with_unused_ids(self, operations: Sequence[Operation]) -> Commit:
+        for _ in range(EVENT_ID_DRAWS):
+            try:
+                return self._transact(operations)
+            except sqlite3.IntegrityError as error:
+                taken = error
+        raise taken
+
+    def _transact_on_full_disk(self, operations: Sequence[Operation]) -> Commit:
+        """Makes room by emptying the write-ahead log, and tries a batch once more."""
+        try:
+            self._checkpoints.truncate()
+            commit = self._transact_with_unused_ids(operations)
+        except FAILURES as error:
+            raise StorageUnavailableError(str(error)) from error
+        logger.warning("the disk is full: emptying the write-ahead log made room for more writes; free some space soon")
+        return commit
+
     def _transact(self, operations: Sequence[Operation]) -> Commit:
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
@@ -96,7 +124,7 @@ class SqliteStore:
             ledger = self._load(connection, Concerns.of(operations))
             clock_ahead = ledger.clock_ahead
             outcomes = ledger.apply_all(operations)
-            if ledger.has_changes:
+            if ledger.has_changes or not operations:  # a probe must write, too
                 self._save(connection, ledger)
             connection.execute("COMMIT")
         except BaseException:
@@ -109,7 +137,7 @@ class SqliteStore:
             if connection.in_transaction:  # SQLite itself may have rolled back
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._database.close()  # the next batch starts on a new connection
+            self._database.close()  # the next batch opens a new connection
 
     def _load(self, connection: sqlite3.Connection, concerns: Concerns) -> Ledger:
         statements = self._load_statements
@@ -135,5 +163,5 @@ class SqliteStore:
 
 
 def json_array(values: list[str]) -> str:
-    # Request keys, event ids and mentor ids hold no character that JSON would escape.
+    # Request keys, event ids and mentor ids contain no character that JSON would escape.
     return '["' + '","'.join(values) + '"]'
