@@ -27,9 +27,8 @@ from mentorsync.storage.errors import StorageError
 from mentorsync.storage.migrator import check_current
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
+from mentorsync.time_limits import DRAIN_SECONDS, RETIRE_SECONDS
 
-DRAIN_SECONDS = 10  # how long accepted calls may take to finish once the server is told to stop
-RETIRE_SECONDS = 2.0  # how long a server that others stand in for says NOT_SERVING, and serves on: until gateways know
 PROBE_SECONDS = 1.0  # how often health finds out whether reads work
 MAX_MESSAGE_BYTES = 64 * 1024  # well over the largest valid request
 # Of a burst, grpc would end calls at random from 1,000 on, with CANCELLED: that tells nobody to try again. What is too
@@ -66,7 +65,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
             await server.health.enter_graceful_shutdown()
             with suppress(TimeoutError):
                 await asyncio.wait_for(signals.get(), RETIRE_SECONDS)
-        logger.info("stopping: finishing accepted calls for up to %d s", DRAIN_SECONDS)
+        logger.info("stopping: finishing accepted calls for up to %g s", DRAIN_SECONDS)
     logger.info("stopped")
 
 

@@ -14,13 +14,21 @@ STUBS = {"mentorstatus", "google", "grpc", "grpc_health"}
 # Folder: what its modules may import beside the standard library.
 ALLOWED = {
     SERVER / "domain": {"mentorsync.domain"},
-    SERVER / "storage": {"mentorsync.domain", "mentorsync.storage", "peewee", "playhouse", "psycopg"},
+    SERVER / "storage": {
+        "mentorsync.domain",
+        "mentorsync.storage",
+        "mentorsync.time_limits",
+        "peewee",
+        "playhouse",
+        "psycopg",
+    },
     SERVER / "rpc": {
         "mentorsync.domain",
         "mentorsync.storage",
         "mentorsync.rpc",
         "mentorsync.logs",
         "mentorsync.metrics",
+        "mentorsync.time_limits",
     }
     | STUBS,
     GATEWAY: {"mentorsync_gateway", "mentorstatus", "google", "yaml", "envoy", "find_libpython"},
