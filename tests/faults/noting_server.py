@@ -6,12 +6,15 @@ With the argument `without-lock` it does not lock the log, so that a test can se
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from mentorsync.cli import main
 from mentorsync.domain.ledger import Ledger, draw_event_id
+from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.storage import writer
+from mentorsync.storage.deciding import Loaded
 from mentorsync.storage.models import LogModel
 from mentorsync.storage.postgres.engine import PostgresEngine
 from mentorsync.storage.postgres.store import PostgresStore
@@ -24,16 +27,16 @@ NOTE = "INSERT INTO notes VALUES (%s, %s)"
 
 
 class NotingStore(PostgresStore):
-    def _ledger(self, head: Any, loads: Any, clock: int) -> Ledger:
-        self._last_revision: int = head[0]
-        return super()._ledger(head, loads, clock)
+    def _decide(self, operations: Sequence[Operation], loaded: Loaded) -> tuple[Ledger, Commit]:
+        self._last_revision = loaded.head.last_revision
+        return super()._decide(operations, loaded)
 
-    def _commit(self, connection: Any, ledger: Ledger, batch: Commit) -> None:
+    def _save(self, connection: Any, ledger: Ledger, batch: Commit) -> None:
         changes = {event.revision: event for event in batch.outcomes if isinstance(event, SyncEvent)}
         for revision, event in changes.items():
             if revision > self._last_revision:
                 connection.execute(NOTE, (revision, json.dumps(event._asdict())))
-        super()._commit(connection, ledger, batch)
+        super()._save(connection, ledger, batch)
 
 
 class LocklessStore(NotingStore):
@@ -45,9 +48,9 @@ class LocklessStore(NotingStore):
         super().__init__(*arguments)
         self._lock_head = compiled(LogModel.select(*HEAD_FIELDS), self._database)
 
-    def _ledger(self, head: Any, loads: Any, clock: int) -> Ledger:
+    def _decide(self, operations: Sequence[Operation], loaded: Loaded) -> tuple[Ledger, Commit]:
         time.sleep(HESITATION_SECONDS)
-        return super()._ledger(head, loads, clock)
+        return super()._decide(operations, loaded)
 
 
 if __name__ == "__main__":

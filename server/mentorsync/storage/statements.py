@@ -9,6 +9,7 @@ from typing import Any
 from peewee import JOIN, OP, SQL, Case, Database, Expression
 
 from mentorsync.storage.models import PENDING, THE_ROW, EventModel, LogModel, MentorModel
+from mentorsync.storage.rows import BatchKeys
 
 PUBLISHED_FIELDS = (
     EventModel.sync_event_id,
@@ -118,14 +119,28 @@ def _nested_snapshot() -> Any:
     return _joined(MentorModel, SNAPSHOT_HEAD, events, JOIN.LEFT_LATERAL)
 
 
+Query = tuple[str, list[str]]  # SQL, and the one list that is its parameter
+
+
 class LoadStatements:
-    """The SQL that loads what a batch of writes concerns. `member_of(field)` is the engine's condition that a field's
-    value is in the one list given as the parameter.
+    """The SQL that loads the rows that a batch needs.
+
+    `member_of(field)` is the engine's condition that a field's value is in the list given as the parameter.
     """
 
     def __init__(self, database: Database, member_of: Callable[[Any], Any]) -> None:
-        self.events_by_request_key = compiled(EventModel.select().where(member_of(EventModel.request_key)), database)
-        self.events_by_id = compiled(EventModel.select().where(member_of(EventModel.sync_event_id)), database)
-        self.mentors_by_id = compiled(MentorModel.select().where(member_of(MentorModel.mentor_id)), database)
+        self._events_by_request_key = compiled(EventModel.select().where(member_of(EventModel.request_key)), database)
+        self._events_by_id = compiled(EventModel.select().where(member_of(EventModel.sync_event_id)), database)
+        self._mentors_by_id = compiled(MentorModel.select().where(member_of(MentorModel.mentor_id)), database)
         query = MentorModel.select().join(EventModel, on=OF_THE_MENTOR).where(member_of(EventModel.sync_event_id))
-        self.mentors_by_event_id = compiled(query, database)
+        self._mentors_by_event_id = compiled(query, database)
+
+    def mentors(self, keys: BatchKeys) -> list[Query]:
+        """The queries for the mentors that a batch needs."""
+        queries = ((self._mentors_by_id, keys.mentor_ids), (self._mentors_by_event_id, keys.sync_event_ids))
+        return [(sql, values) for sql, values in queries if values]
+
+    def events(self, keys: BatchKeys) -> list[Query]:
+        """The queries for the events that a batch needs."""
+        queries = ((self._events_by_request_key, keys.request_keys), (self._events_by_id, keys.sync_event_ids))
+        return [(sql, values) for sql, values in queries if values]

@@ -4,35 +4,23 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import psycopg
-from peewee import (
-    SQL,
-    BigIntegerField,
-    BooleanField,
-    PostgresqlDatabase,
-    SmallIntegerField,
-    TextField,
-    fn,
-)
+from peewee import SQL, PostgresqlDatabase
 
 from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import LogHead
+from mentorsync.storage.deciding import Loaded, decide
 from mentorsync.storage.errors import StorageUnavailableError
-from mentorsync.storage.models import THE_ROW, EventModel, LogModel, MentorModel
+from mentorsync.storage.models import THE_ROW, LogModel
 from mentorsync.storage.postgres.connections import CLOCK, TRANSIENT
-from mentorsync.storage.rows import Concerns, Row, changes_of, event_from_row, mentor_from_row
-from mentorsync.storage.statements import (
-    HEAD_FIELDS,
-    MUTABLE_EVENT_FIELDS,
-    MUTABLE_MENTOR_FIELDS,
-    LoadStatements,
-    compiled,
-)
+from mentorsync.storage.postgres.statements import INSERT_EVENTS, PUT_MENTORS, UPDATE_EVENTS, columns_of, member_of
+from mentorsync.storage.rows import BatchKeys, changes_of
+from mentorsync.storage.statements import HEAD_FIELDS, LoadStatements, compiled
 from mentorsync.storage.store import Commit
 
 RETRY_SECONDS = 3.0  # how long a batch outlasts an outage, well within a phone's patience
@@ -45,13 +33,7 @@ PUT_LAST_BATCH = (
 # Each server start is a writer of its own. Nobody asks after one that has been silent for so long.
 FORGET_WRITERS = "DELETE FROM writers WHERE updated_at < %s"
 SILENT_WRITER_MICROSECONDS = 24 * 3_600 * 1_000_000
-POSTGRES_TYPES = {TextField: "text", BigIntegerField: "bigint", SmallIntegerField: "smallint", BooleanField: "boolean"}
 logger = logging.getLogger(__name__)
-
-
-def member_of(field: Any) -> Any:
-    """The condition that a field's value is in the array given as the parameter."""
-    return field == fn.ANY(SQL("%s"))
 
 
 class _Unsettled(NamedTuple):
@@ -77,9 +59,6 @@ class PostgresStore:
         self._load_statements = LoadStatements(database, member_of)
         self._lock_head = compiled(LogModel.select(*HEAD_FIELDS).where(THE_ROW).for_update(), database)
         self._update_head = compiled(LogModel.update(dict.fromkeys(HEAD_FIELDS, SQL("%s"))).where(THE_ROW), database)
-        self._insert_events = _insert_sql(EventModel)
-        self._update_events = _update_events_sql()
-        self._put_mentors = _put_mentors_sql()
 
     def transact(self, operations: Sequence[Operation]) -> Commit:
         # While the database is down, whoever comes later is told at once, instead of waiting in vain for as long.
@@ -138,7 +117,7 @@ class PostgresStore:
 
     def _attempt(self, operations: Sequence[Operation]) -> Commit:
         connection = self._database.connection()
-        concerns = Concerns.of(operations)
+        keys = BatchKeys.of(operations)
         # One pipeline for both round trips. To leave it between them, psycopg would send a Flush after its Sync, and
         # PostgreSQL does not count the time until the next message after a Flush as idle in a transaction.
         with connection.pipeline() as pipeline:
@@ -147,43 +126,27 @@ class PostgresStore:
             # From here on in statements of their own: they see all that was committed before the lock was had.
             clock = connection.execute(CLOCK)
             last_batch = connection.execute(SELECT_LAST_BATCH, (self._writer_id,))
-            loads = self._load(connection, concerns)
+            rows = self._load(connection, keys)
             pipeline.sync()
             if self._unsettled is not None and last_batch.fetchone() == (self._unsettled.number,):
                 connection.execute("ROLLBACK")
                 return self._unsettled.commit
-            ledger = self._ledger(head.fetchone(), loads, self._clock() if self._clock else clock.fetchone()[0])
-            clock_ahead = ledger.clock_ahead
-            outcomes = ledger.apply_all(operations)
-            commit = Commit(outcomes, ledger.head, clock_ahead, ledger.has_erased_text)
-            self._commit(connection, ledger, commit)
+            now = self._clock() if self._clock else clock.fetchone()[0]
+            ledger, commit = self._decide(operations, Loaded(LogHead(*head.fetchone()), *rows, now))
+            self._save(connection, ledger, commit)
         self._unsettled = None
         return commit
 
-    def _load(self, connection: Any, concerns: Concerns) -> tuple[list[Any], list[Any]]:
-        """The cursors that will hold the concerned mentors and events."""
+    def _load(self, connection: Any, keys: BatchKeys) -> tuple[Any, Any]:
         statements = self._load_statements
+        mentors = [connection.execute(sql, (values,)) for sql, values in statements.mentors(keys)]
+        events = [connection.execute(sql, (values,)) for sql, values in statements.events(keys)]
+        return chain.from_iterable(mentors), chain.from_iterable(events)
 
-        def rows(sql: str, values: list[str]) -> list[Any]:
-            return [connection.execute(sql, (values,))] if values else []
+    def _decide(self, operations: Sequence[Operation], loaded: Loaded) -> tuple[Ledger, Commit]:
+        return decide(operations, loaded, self._new_event_id)
 
-        mentors = rows(statements.mentors_by_id, concerns.mentor_ids)
-        mentors += rows(statements.mentors_by_event_id, concerns.sync_event_ids)
-        events = rows(statements.events_by_request_key, concerns.request_keys)
-        events += rows(statements.events_by_id, concerns.sync_event_ids)
-        return mentors, events
-
-    def _ledger(self, head: Row, loads: tuple[list[Any], list[Any]], clock: int) -> Ledger:
-        mentors, events = loads
-        return Ledger(
-            LogHead(*head),
-            (mentor_from_row(row) for cursor in mentors for row in cursor),
-            (event_from_row(row) for cursor in events for row in cursor),
-            clock,
-            self._new_event_id,
-        )
-
-    def _commit(self, connection: Any, ledger: Ledger, commit: Commit) -> None:
+    def _save(self, connection: Any, ledger: Ledger, commit: Commit) -> None:
         """Sends what is left of the transaction; the end of the pipeline tells how it went."""
         if not ledger.has_changes:
             connection.execute("ROLLBACK")
@@ -191,48 +154,13 @@ class PostgresStore:
         self._batch_number += 1
         self._unsettled = _Unsettled(self._batch_number, commit)
         if ledger.new_events:
-            connection.execute(self._insert_events, _columns(ledger.new_events.values()))
+            connection.execute(INSERT_EVENTS, columns_of(ledger.new_events.values()))
         if ledger.changed_events:
-            connection.execute(self._update_events, _columns(map(changes_of, ledger.changed_events.values())))
+            connection.execute(UPDATE_EVENTS, columns_of(map(changes_of, ledger.changed_events.values())))
         if ledger.changed_mentors:
-            connection.execute(self._put_mentors, _columns(ledger.changed_mentors.values()))
+            connection.execute(PUT_MENTORS, columns_of(ledger.changed_mentors.values()))
         connection.execute(self._update_head, ledger.head)
         connection.execute(PUT_LAST_BATCH, (self._writer_id, self._batch_number, ledger.now))
         if self._batch_number == 1:
             connection.execute(FORGET_WRITERS, (ledger.now - SILENT_WRITER_MICROSECONDS,))
         connection.execute("COMMIT")
-
-
-def _columns(rows: Iterable[Row]) -> list[list[Any]]:
-    # psycopg writes an enum's name where its number is meant.
-    return [
-        [int(value) if isinstance(value, IntEnum) else value for value in column] for column in zip(*rows, strict=True)
-    ]
-
-
-def _unnested(fields: Sequence[Any]) -> str:
-    """A FROM item that takes one array for each field."""
-    return f"unnest({', '.join(f'%s::{POSTGRES_TYPES[type(field)]}[]' for field in fields)})"
-
-
-def _names(fields: Sequence[Any]) -> str:
-    return ", ".join(field.column_name for field in fields)
-
-
-def _insert_sql(model: Any) -> str:
-    fields = model._meta.sorted_fields  # noqa: SLF001 - Peewee's documented way to a model's fields
-    return f"INSERT INTO {model._meta.table_name} ({_names(fields)}) SELECT * FROM {_unnested(fields)}"  # noqa: S608, SLF001 - of our own names
-
-
-def _put_mentors_sql() -> str:
-    changes = ", ".join(f"{field.column_name} = EXCLUDED.{field.column_name}" for field in MUTABLE_MENTOR_FIELDS)
-    return f"{_insert_sql(MentorModel)} ON CONFLICT (mentor_id) DO UPDATE SET {changes}"
-
-
-def _update_events_sql() -> str:
-    changes = ", ".join(f"{field.column_name} = new.{field.column_name}" for field in MUTABLE_EVENT_FIELDS)
-    fields = (*MUTABLE_EVENT_FIELDS, EventModel.sequence)
-    return (
-        f"UPDATE events SET {changes} FROM {_unnested(fields)} AS new ({_names(fields)}) "  # noqa: S608 - of our own names
-        "WHERE events.sequence = new.sequence"
-    )
