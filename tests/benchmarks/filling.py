@@ -66,9 +66,9 @@ def _insert(database: Any, events: int, pending: int, mentors: int, *, is_sqlite
     insert_mentors = f"""INSERT INTO mentors {numbers.format(0, mentors - 1)}
         SELECT {numbered_mentor("n")}, 2, {FIRST_TIMESTAMP + events}, {FIRST_TIMESTAMP // 1_000_000},
           ({pending} + {mentors} - n) / {mentors} - CASE n WHEN 0 THEN 1 ELSE 0 END FROM numbers"""  # noqa: S608
-    update_log = f"""UPDATE log SET last_revision = {events}, last_server_timestamp = {FIRST_TIMESTAMP + events},
-          pending_total = {pending}"""  # noqa: S608
-    for statement in (insert_events, insert_mentors, update_log):
+    put_head = f"""UPDATE {"log" if is_sqlite else "heads"} SET last_revision = {events},
+          last_server_timestamp = {FIRST_TIMESTAMP + events}, pending_total = {pending}"""  # noqa: S608
+    for statement in (insert_events, insert_mentors, put_head):
         database.connection().execute(statement)  # past Peewee, to which a % announces a parameter
 
 

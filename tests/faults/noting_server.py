@@ -15,14 +15,16 @@ from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.storage import writer
 from mentorsync.storage.deciding import Loaded
-from mentorsync.storage.models import LogModel
+from mentorsync.storage.postgres import heads
 from mentorsync.storage.postgres.engine import PostgresEngine
+from mentorsync.storage.postgres.heads import Head
 from mentorsync.storage.postgres.store import PostgresStore
-from mentorsync.storage.statements import HEAD_FIELDS, compiled
 from mentorsync.storage.store import Commit
 
 NOTES_TABLE = "CREATE TABLE notes (revision BIGINT NOT NULL, event JSON NOT NULL)"
 HESITATION_SECONDS = 0.01
+# Two servers that start from the same head write a head of the same revision: its key alone would stop the second.
+OVERWRITE = "ON CONFLICT (last_revision) DO UPDATE SET pending_total = EXCLUDED.pending_total"
 NOTE = "INSERT INTO notes VALUES (%s, %s)"
 
 
@@ -31,22 +33,18 @@ class NotingStore(PostgresStore):
         self._last_revision = loaded.head.last_revision
         return super()._decide(operations, loaded)
 
-    def _save(self, connection: Any, ledger: Ledger, batch: Commit) -> None:
+    def _save(self, connection: Any, before: Head, ledger: Ledger, batch: Commit) -> None:
         changes = {event.revision: event for event in batch.outcomes if isinstance(event, SyncEvent)}
         for revision, event in changes.items():
             if revision > self._last_revision:
                 connection.execute(NOTE, (revision, json.dumps(event._asdict())))
-        super()._save(connection, ledger, batch)
+        super()._save(connection, before, ledger, batch)
 
 
 class LocklessStore(NotingStore):
     """Hesitates between its reads and its writes, so that two of them surely overlap. Its batches are to be small: two
     that hold submits cannot both be written, since they take the same sequence.
     """
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._lock_head = compiled(LogModel.select(*HEAD_FIELDS), self._database)
 
     def _decide(self, operations: Sequence[Operation], loaded: Loaded) -> tuple[Ledger, Commit]:
         time.sleep(HESITATION_SECONDS)
@@ -57,6 +55,9 @@ if __name__ == "__main__":
     store: type[NotingStore] = NotingStore
     if "without-lock" in sys.argv:
         store = LocklessStore
+        heads.LOCK_LOG = "SELECT 1"
+        heads.INSERT_HEAD = f"{heads.INSERT_HEAD} {OVERWRITE}"
+        heads.INSERT_RAISED_HEAD = f"{heads.INSERT_RAISED_HEAD} {OVERWRITE}"
         writer.MAX_BATCH_OPERATIONS = 1
     setattr(PostgresEngine, "open_store", lambda engine: store(engine.database, None, draw_event_id))  # noqa: B010 - mypy knows no better way to replace a method
     sys.exit(main(["serve"]))

@@ -14,7 +14,7 @@ from mentorsync.storage.migrator import check_current, migrate
 
 from tests.storage.opened import Clock, EventIds, OpenEngine
 
-INITIAL = "0001_initial"
+ALL = ["0001_initial", "0002_heads"]
 NEWER = """
 def up(migrator, db):
     db.execute_sql("CREATE TABLE newer (id INTEGER)")
@@ -48,7 +48,7 @@ def contents(engine: Engine) -> dict[str, list[Any]]:
 
 def test_a_migration_is_applied_once(empty_engine: Engine) -> None:
     """The second time there is nothing to do."""
-    assert migrate(empty_engine) == [INITIAL]
+    assert migrate(empty_engine) == ALL
     before = contents(empty_engine)
     assert migrate(empty_engine) == []
     assert contents(empty_engine) == before
@@ -57,7 +57,7 @@ def test_a_migration_is_applied_once(empty_engine: Engine) -> None:
 
 def test_a_database_without_the_schema_is_not_served(empty_engine: Engine) -> None:
     """The message says what to run."""
-    with pytest.raises(StorageSetupError, match=r"lacks 0001_initial: run `mentorsync migrate` first"):
+    with pytest.raises(StorageSetupError, match=r"lacks 0001_initial, 0002_heads: run `mentorsync migrate` first"):
         check_current(empty_engine)
     assert empty_engine.database.get_tables() == []
 
@@ -68,12 +68,12 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(
     """Neither migrate nor serve touches it."""
     this_version = migrator.MIGRATIONS.with_name("this_version")
     shutil.copytree(migrator.MIGRATIONS, this_version)
-    add_migration("0002_newer", NEWER)
-    assert migrate(engine) == ["0002_newer"]
+    add_migration("0003_newer", NEWER)
+    assert migrate(engine) == ["0003_newer"]
     before = contents(engine)
     monkeypatch.setattr(migrator, "MIGRATIONS", this_version)
     for refused in (migrate, check_current):
-        with pytest.raises(StorageSetupError, match=r"newer version of mentorsync \(0002_newer\): nothing was changed"):
+        with pytest.raises(StorageSetupError, match=r"newer version of mentorsync \(0003_newer\): nothing was changed"):
             refused(engine)
     assert contents(engine) == before
 
@@ -82,12 +82,12 @@ def test_a_migration_that_fails_half_way_leaves_nothing(
     empty_engine: Engine, add_migration: Callable[[str, str], None]
 ) -> None:
     """Also the migrations before it are rolled back, and mended it can be applied."""
-    add_migration("0002_failing", FAILING)
+    add_migration("0003_failing", FAILING)
     with pytest.raises(RuntimeError, match="half-way"):
         migrate(empty_engine)
     assert empty_engine.database.get_tables() == []
-    add_migration("0002_failing", NEWER)
-    assert migrate(empty_engine) == [INITIAL, "0002_failing"]
+    add_migration("0003_failing", NEWER)
+    assert migrate(empty_engine) == [*ALL, "0003_failing"]
 
 
 async def test_two_migrations_at_once_apply_everything_once(
@@ -103,7 +103,7 @@ async def test_two_migrations_at_once_apply_everything_once(
             engine.close()
 
     applied = await asyncio.gather(*(asyncio.to_thread(migrate_and_close) for _ in range(4)))
-    assert sorted(applied) == [[], [], [], [INITIAL]]
+    assert sorted(applied) == [[], [], [], ALL]
 
 
 def test_a_database_of_another_program_is_refused(empty_engine: Engine) -> None:

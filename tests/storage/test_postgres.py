@@ -16,8 +16,9 @@ from mentorsync.storage.migrator import check_current, migrate
 from mentorsync.storage.postgres import connections
 from mentorsync.storage.postgres import store as store_module
 from mentorsync.storage.postgres.engine import PostgresEngine
+from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
-from mentorsync.storage.statements import ReadStatements
+from mentorsync.time_limits import RETRY_SECONDS
 
 from tests.databases import Databases, execute
 from tests.postgres_server import free_port
@@ -27,7 +28,6 @@ from tests.storage.opened import MENTOR_ID, Clock
 
 PAUSE = EventType.PAUSE
 WAIT_SECONDS = 10
-DAY = 86_400
 POISON = SubmitOperation("mntr_\ud800", PAUSE, "", None, None)  # no encoding can store this
 
 CONNECTIONS = (
@@ -170,7 +170,7 @@ class TestBackOff:
         assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
         assert len({pause / most for pause, most in zip(pauses, longest, strict=True)}) == len(pauses) > 3
         assert last <= longest[-1] * 2
-        assert sum(time.pauses) == pytest.approx(store_module.RETRY_SECONDS)
+        assert sum(time.pauses) == pytest.approx(RETRY_SECONDS)
 
     def test_who_comes_while_it_is_away_is_told_at_once(self, store: PostgresStore, time: FakeTime) -> None:
         """Only the first batch waits for its return."""
@@ -267,19 +267,6 @@ def test_a_server_keeps_no_connection_that_it_does_not_need(url: str) -> None:
     engine.close()
 
 
-def test_writers_that_are_long_gone_are_forgotten(url: str, open_store: Callable[..., PostgresStore]) -> None:
-    """A server's first batch removes the records of those that have written nothing for a day."""
-    clock = Clock()
-    only_event(open_store(clock), submit("long ago"))
-    clock.seconds = 1
-    only_event(open_store(clock), submit("a day ago"))
-    clock.seconds = DAY + 1
-    store = open_store(clock)
-    only_event(store, submit("now"))
-    only_event(store, submit("again"))
-    assert execute(url, "SELECT last_batch FROM writers ORDER BY updated_at") == [(1,), (2,)]
-
-
 class TestCost:
     """What PostgreSQL is asked to do for a call does not grow with what there is, or what comes together."""
 
@@ -322,7 +309,7 @@ class TestCost:
             )
             return len(statements)
 
-        assert cost(1) == cost(80) == 14
+        assert cost(1) == cost(80) == 13
         store.close()
 
     async def test_a_page_and_a_snapshot_are_one_query_each(
@@ -354,12 +341,12 @@ class TestCost:
         store.transact(
             [submit("new"), UpdateOperation(event.sync_event_id, None, "x"), DeleteOperation(other.sync_event_id)]
         )
-        reads = ReadStatements(engine.database, limits_joins=False)
+        reads = PostgresReadStatements(engine.database)
         indexes = dict.fromkeys((sql for sql in statements if sql not in ("BEGIN", "COMMIT")), "")
         indexes[reads.page] = "using events_pending on events"
         indexes[reads.page_from_end] = "Scan Backward using events_pending on events"
         indexes[reads.mentor_page] = indexes[reads.snapshot] = "using events_pending_of_mentor on events"
-        assert len(indexes) == 16
+        assert len(indexes) == 15
         for sql, index in indexes.items():
             plan = generic_plan(engine, sql)
             assert index in plan
@@ -370,7 +357,7 @@ class TestCost:
         fill(url, 50_000)
         connection = engine.database.connection()
         for _ in range(20):
-            connection.execute(ReadStatements(engine.database, limits_joins=False).page, (0, 20, 0))
+            connection.execute(PostgresReadStatements(engine.database).page, (0, 20, 0))
         plans = connection.execute("SELECT generic_plans > 0, custom_plans FROM pg_prepared_statements").fetchall()
         assert plans == [(True, 0)]
 
@@ -379,7 +366,7 @@ def fill(url: str, events: int) -> None:
     """Puts events in, of which a fifth are acknowledged, of 500 mentors."""
     execute(url, INSERT_EVENTS, (events,))
     execute(url, INSERT_MENTORS)
-    execute(url, "UPDATE log SET last_revision = %s", (events,))
+    execute(url, "UPDATE heads SET last_revision = %s", (events,))
     execute(url, "VACUUM ANALYZE")
 
 

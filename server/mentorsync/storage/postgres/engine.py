@@ -9,14 +9,12 @@ import peewee
 
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
-from mentorsync.storage.models import LogModel
 from mentorsync.storage.postgres.connections import CLOCK, FAILURES, TRANSIENT, Database, ImpatientConnection
+from mentorsync.storage.postgres.heads import LOCK_LOG
+from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Row
-from mentorsync.storage.statements import (
-    ReadStatements,
-)
 from mentorsync.storage.urls import without_credentials
 
 READ_THREADS = 4  # each with a connection of its own; more only queue for the interpreter
@@ -69,17 +67,15 @@ class PostgresEngine:
 
     @contextmanager
     def write_transaction(self) -> Iterator[None]:
-        with self.database.atomic(), self.database.bind_ctx([LogModel]):
-            LogModel.select().for_update().execute()
+        with self.database.atomic():
+            self.database.execute_sql(LOCK_LOG)
             yield
 
     def open_store(self) -> PostgresStore:
         return PostgresStore(self.database, self._given_clock, self._new_event_id)
 
     def open_reader(self) -> Reader:
-        return Reader(
-            self._query, ReadStatements(self.database, limits_joins=False), self._executor, self._deep_executor
-        )
+        return Reader(self._query, PostgresReadStatements(self.database), self._executor, self._deep_executor)
 
     def close(self) -> None:
         self._executor.shutdown()

@@ -1,16 +1,67 @@
-"""PostgreSQL's statements that load and save a batch: set-based, each with one array for each column."""
+"""PostgreSQL's statements: the reads, and those that load and save a batch, with one array for each column."""
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any
 
-from peewee import SQL, BigIntegerField, BooleanField, SmallIntegerField, TextField, fn
+from peewee import JOIN, SQL, BigIntegerField, BooleanField, Database, Select, SmallIntegerField, TextField, fn
 
-from mentorsync.storage.models import EventModel, MentorModel
+from mentorsync.storage.models import EventModel, HeadModel, MentorModel
 from mentorsync.storage.rows import Row
-from mentorsync.storage.statements import MUTABLE_EVENT_FIELDS, MUTABLE_MENTOR_FIELDS
+from mentorsync.storage.statements import (
+    MUTABLE_EVENT_FIELDS,
+    MUTABLE_MENTOR_FIELDS,
+    OF_THE_MENTOR,
+    SNAPSHOT_HEAD,
+    SNAPSHOT_LIMIT,
+    compiled,
+    page,
+    page_from_end,
+    pending,
+    published,
+)
 
 TYPES = {TextField: "text", BigIntegerField: "bigint", SmallIntegerField: "smallint", BooleanField: "boolean"}
+
+
+class PostgresReadStatements:
+    """The SQL of the reads. Their parameters are those of ReadStatements.
+
+    All start at the head's `first_pending`: the index of pending events may hold any number of dead entries before it
+    while an old snapshot is open.
+    """
+
+    def __init__(self, database: Database) -> None:
+        parameter = SQL(database.param)
+        head = _newest_head(HeadModel.pending_total, HeadModel.first_pending).alias("head")
+        not_before = EventModel.sequence >= head.c.first_pending
+        self.page = compiled(_head_and(page(parameter, head.c.pending_total, not_before), head), database)
+        self.page_from_end = compiled(_head_and(page_from_end(parameter, head.c.pending_total), head), database)
+
+        this_mentor = MentorModel.mentor_id == parameter
+        its_total = MentorModel.select(MentorModel.pending_total).where(this_mentor)
+        not_before = EventModel.sequence >= _newest_head(HeadModel.first_pending)
+        events = page(parameter, its_total, EventModel.mentor_id == parameter, not_before)
+        self.mentor_page = compiled(_mentor_and(events, (MentorModel.pending_total,)).where(this_mentor), database)
+
+        events = pending(SNAPSHOT_LIMIT, OF_THE_MENTOR, not_before).alias("pending")
+        self.snapshot = compiled(_mentor_and(events, SNAPSHOT_HEAD).where(this_mentor), database)
+
+        self.probe = compiled(_newest_head(HeadModel.last_revision), database)
+
+
+def _newest_head(*fields: Any) -> Any:
+    return HeadModel.select(*fields).order_by(HeadModel.last_revision.desc()).limit(SQL("1"))
+
+
+def _head_and(events: Any, head: Any) -> Any:
+    query = Select([head], [head.c.pending_total, *published(events)])
+    return query.join(events, JOIN.LEFT_LATERAL, on=SQL("TRUE")).order_by(events.c.sequence)
+
+
+def _mentor_and(events: Any, fields: tuple[Any, ...]) -> Any:
+    query = MentorModel.select(*fields, *published(events))
+    return query.join(events, JOIN.LEFT_LATERAL, on=SQL("TRUE")).order_by(events.c.sequence)
 
 
 def member_of(field: Any) -> Any:

@@ -114,7 +114,7 @@ class SqliteEngine:
         return SqliteStore(self.database, self.clock, self._new_event_id)
 
     def open_reader(self) -> Reader:
-        return Reader(self._query, ReadStatements(self.database, limits_joins=True), None, self._deep_executor)
+        return Reader(self._query, ReadStatements(self.database), None, self._deep_executor)
 
     def close(self) -> None:
         """Closes the calling thread's connection, and the deep pages' with its thread."""
