@@ -14,6 +14,7 @@ from mentorsync.domain.status import EventType
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.migrator import check_current, migrate
 from mentorsync.storage.postgres import connections
+from mentorsync.storage.postgres import engine as engine_module
 from mentorsync.storage.postgres import store as store_module
 from mentorsync.storage.postgres.engine import PostgresEngine
 from mentorsync.storage.postgres.statements import PostgresReadStatements
@@ -71,6 +72,20 @@ def open_store(url: str) -> Iterator[Callable[..., PostgresStore]]:
     yield open_one
     for engine in engines:
         engine.close()
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement sent from now on."""
+    sent: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def noted(cursor: psycopg.Cursor[Any], sql: str, *arguments: Any, **options: Any) -> psycopg.Cursor[Any]:
+        sent.append(sql)
+        return execute(cursor, sql, *arguments, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+    return sent
 
 
 def submit(key: str) -> SubmitOperation:
@@ -267,6 +282,56 @@ def test_a_server_keeps_no_connection_that_it_does_not_need(url: str) -> None:
     engine.close()
 
 
+class TestSlowReads:
+    """A read that takes too long keeps no backend busy, and is not tried again."""
+
+    SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)'"
+    SLOW = "SELECT nextval('tries'), pg_sleep(60)"  # a sequence is not rolled back: it counts the tries
+
+    def test_postgresql_ends_it(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whether or not anyone still waits for it."""
+        execute(url, "CREATE SEQUENCE tries")
+        monkeypatch.setattr(engine_module, "READ_OPTIONS", f"{connections.OPTIONS} -c statement_timeout=0.3s")
+        engine = PostgresEngine(url)
+        with engine.serving():
+            with pytest.raises(StorageUnavailableError, match="statement timeout"):
+                engine.open_reader()._query(self.SLOW, ())  # noqa: SLF001 - no read of ours is slow enough
+            assert execute(url, self.SLEEPING.replace("%", "%%"), ()) == [(0,)]
+        engine.close()
+        assert execute(url, "SELECT last_value FROM tries") == [(1,)]
+
+    def test_it_is_not_tried_again_when_postgresql_is_silent(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second try would outlast every caller."""
+        execute(url, "CREATE SEQUENCE tries")
+        monkeypatch.setattr(connections, "SILENCE_SECONDS", 0.3)
+        engine = PostgresEngine(url)
+        with engine.serving(), pytest.raises(StorageUnavailableError, match="silent"):
+            engine.open_reader()._query(self.SLOW, ())  # noqa: SLF001 - as above
+        engine.close()
+        assert execute(url, "SELECT last_value FROM tries") == [(1,)]
+
+    async def test_a_read_waits_for_a_lock_once(
+        self, url: str, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+    ) -> None:
+        """Such as a migration's."""
+        monkeypatch.setattr(engine_module, "READ_OPTIONS", f"{connections.OPTIONS} -c lock_timeout=0.3s")
+        engine = PostgresEngine(url)
+        with psycopg.connect(url) as connection:
+            connection.execute("LOCK TABLE heads")
+            with pytest.raises(StorageUnavailableError, match="lock timeout"):
+                await engine.open_reader().probe()
+        engine.close()
+        assert statements.count(PostgresReadStatements(engine.database).probe) == 1
+
+    def test_the_limit_is_set_for_reads_alone(self, url: str) -> None:
+        """A batch may wait longer, for the log."""
+        engine = PostgresEngine(url)
+        limit = "SELECT current_setting('statement_timeout')"
+        assert engine.open_reader()._query(limit, ()) == [("5s",)]  # noqa: SLF001 - as above
+        assert engine.database.execute_sql(limit).fetchall() == [("0",)]
+        engine.close()
+
+
 class TestCost:
     """What PostgreSQL is asked to do for a call does not grow with what there is, or what comes together."""
 
@@ -275,19 +340,6 @@ class TestCost:
         engine = PostgresEngine(url)
         yield engine
         engine.close()
-
-    @pytest.fixture
-    def statements(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """Every statement sent from now on."""
-        sent: list[str] = []
-        execute = psycopg.Cursor.execute
-
-        def noted(cursor: psycopg.Cursor[Any], sql: str, *arguments: Any, **options: Any) -> psycopg.Cursor[Any]:
-            sent.append(sql)
-            return execute(cursor, sql, *arguments, **options)
-
-        monkeypatch.setattr(psycopg.Cursor, "execute", noted)
-        return sent
 
     def test_a_batch_takes_as_many_statements_whatever_its_size(
         self, engine: PostgresEngine, statements: list[str]

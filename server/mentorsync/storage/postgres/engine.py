@@ -1,4 +1,4 @@
-"""PostgreSQL: many processes, one log. Whoever writes locks the log's row first, so that commits have one order."""
+"""PostgreSQL: many processes, one log. Each write transaction takes the log's lock first: commits have one order."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,15 @@ import peewee
 
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
-from mentorsync.storage.postgres.connections import CLOCK, FAILURES, TRANSIENT, Database, ImpatientConnection
+from mentorsync.storage.postgres.connections import (
+    CLOCK,
+    FAILURES,
+    READ_OPTIONS,
+    TOO_SLOW,
+    TRANSIENT,
+    Database,
+    ImpatientConnection,
+)
 from mentorsync.storage.postgres.heads import LOCK_LOG
 from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
@@ -34,6 +42,7 @@ class PostgresEngine:
     ) -> None:
         self._url = url
         self.database = Database(url)
+        self._read_database = Database(url, READ_OPTIONS)
         self.clock = clock or self._database_clock
         self._given_clock = clock
         self._new_event_id = new_event_id
@@ -55,8 +64,8 @@ class PostgresEngine:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Any number of servers may run. Their connections are impatient, unlike those of migrations."""
-        self.database.close()  # the schema has been looked at: this thread has no more to ask
-        self.database.connection_type = ImpatientConnection
+        self.database.close()  # this thread has checked the schema, and needs the connection no more
+        self.database.connection_type = self._read_database.connection_type = ImpatientConnection
         yield
 
     @contextmanager
@@ -81,6 +90,7 @@ class PostgresEngine:
         self._executor.shutdown()
         self._deep_executor.shutdown()
         self.database.close_everywhere()
+        self._read_database.close_everywhere()
 
     def _database_clock(self) -> int:
         microseconds: int = self.database.execute_sql(CLOCK).fetchone()[0]
@@ -89,14 +99,19 @@ class PostgresEngine:
     def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         try:
             return self._query_once(sql, parameters)
+        except TOO_SLOW as error:
+            raise self._unavailable(error) from error
         except TRANSIENT:
-            self.database.close()  # it may just be an old connection: a new one tells
+            self._read_database.close()  # an old connection may have been lost: a new one may work
         try:
             return self._query_once(sql, parameters)
         except FAILURES as error:
-            self.database.close()
-            raise StorageUnavailableError(str(error).strip()) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StorageUnavailableError:
+        self._read_database.close()
+        return StorageUnavailableError(str(error).strip())
 
     def _query_once(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
-        rows: list[Row] = self.database.connection().execute(sql, parameters).fetchall()
+        rows: list[Row] = self._read_database.connection().execute(sql, parameters).fetchall()
         return rows
