@@ -112,7 +112,9 @@ def growth_targets(growth: Growth | None) -> Iterator[Target]:
         yield Target(description, at_most(1.3, 1.1), values)
     for what, values in (growth.snapshot_ratios if growth else {}).items():
         bound = at_most(1.5, 1.2) if "acknowledged" in what else at_most(1.2, 1.1)
-        yield Target(f"PostgreSQL while an old snapshot is open: time of {what}, compared with none open", bound, values)
+        yield Target(
+            f"PostgreSQL while an old snapshot is open: time of {what}, compared with none open", bound, values
+        )
     values = growth.beside_deep_pages if growth else []
     description = (
         "p99 of snapshots while another client reads the last pages of 1,000,000 pending events, compared with usual"
