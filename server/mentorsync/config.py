@@ -4,7 +4,8 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+
+from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
 
 MAX_PORT = 65_535
 
@@ -36,13 +37,6 @@ def parse_optional_address(text: str) -> Address | None:
     return parse_address(text) if text else None
 
 
-def _is_netloc(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).netloc)
-    except ValueError:
-        return False
-
-
 def parse_log_level(text: str) -> str:
     levels = ("debug", "info", "warning", "error")
     if text.lower() not in levels:
@@ -53,10 +47,11 @@ def parse_log_level(text: str) -> str:
 def parse_database_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
-    if not separator or not (is_file or (scheme in ("postgresql", "postgres") and _is_netloc(text))):
+    is_postgres = scheme in ("postgresql", "postgres") and rest.strip("/") != ""
+    if not separator or not (is_file or (is_postgres and is_clear(text))):
         raise ValueError(
             "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
-            "postgresql://user:password@host:port/name"
+            "postgresql://user:password@host:port/name" + (f"; {PERCENT_ENCODING}" if is_postgres else "")
         )
     return text
 
