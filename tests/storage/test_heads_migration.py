@@ -13,6 +13,7 @@ from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage import migrator
 from mentorsync.storage.engine import Engine
+from mentorsync.storage.errors import StorageSetupError
 from mentorsync.storage.migrator import migrate
 from mentorsync.storage.postgres.engine import PostgresEngine
 
@@ -109,6 +110,15 @@ def test_a_migration_that_fails_leaves_the_version_before(
     execute(old_url, OLD_UPDATE, (EVENTS + 1, START, 1))
     assert execute(old_url, "SELECT last_batch FROM writers") == [(1,)]
     assert execute(old_url, "SELECT to_regclass('heads')") == [(None,)]
+
+
+def test_a_migration_does_not_wait_for_a_backup(old_url: str) -> None:
+    """While it waited for a table, nobody could use the table. The version before goes on."""
+    with psycopg.connect(old_url) as backup:
+        backup.execute("LOCK TABLE log IN ACCESS SHARE MODE")
+        with pytest.raises(StorageSetupError, match="such as a backup's, kept its tables locked: nothing was changed"):
+            migrated(f"{old_url}?options=-c%20lock_timeout%3D100ms")
+        assert execute(old_url, OLD_TOTAL) == [(EVENTS - ACKNOWLEDGED,)]
 
 
 class TestServersOfTheVersionBefore:

@@ -3,18 +3,22 @@
 import asyncio
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mentorsync.storage import migrator
+from mentorsync.storage import migrator, waiting
 from mentorsync.storage.engine import Engine
 from mentorsync.storage.errors import StorageSetupError
 from mentorsync.storage.migrator import check_current, migrate
+from mentorsync.storage.sqlite.engine import SqliteEngine
 
+from tests.server_process import wait_until
 from tests.storage.opened import Clock, EventIds, OpenEngine
 
 ALL = ["0001_initial", "0002_heads"]
+IMPATIENT_SECONDS = 0.1
 NEWER = """
 def up(migrator, db):
     db.execute_sql("CREATE TABLE newer (id INTEGER)")
@@ -104,6 +108,41 @@ async def test_two_migrations_at_once_apply_everything_once(
 
     applied = await asyncio.gather(*(asyncio.to_thread(migrate_and_close) for _ in range(4)))
     assert sorted(applied) == [[], [], [], ALL]
+
+
+def test_a_migration_waits_for_another_for_as_long_as_it_runs(
+    open_engine: OpenEngine,
+    clock: Clock,
+    event_ids: EventIds,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Longer than a write would wait for a lock, and after some seconds it says so."""
+    monkeypatch.setattr(waiting, "REPORT_SECONDS", 3 * IMPATIENT_SECONDS)
+    running, waiting_engine = open_engine(clock, event_ids), open_engine(clock, event_ids)
+    running.check()
+    set_lock_timeout(waiting_engine, IMPATIENT_SECONDS)
+
+    def migrate_and_close() -> list[str]:
+        try:
+            return migrate(waiting_engine)
+        finally:
+            waiting_engine.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        with running.migrating():
+            applied = thread.submit(migrate_and_close)
+            wait_until(lambda: "another migration is running" in caplog.text or applied.done(), "the line")
+            assert not applied.done()
+        assert applied.result(10) == ALL
+    running.close()
+
+
+def set_lock_timeout(engine: Engine, seconds: float) -> None:
+    if isinstance(engine, SqliteEngine):
+        engine.database.timeout = seconds
+    else:
+        engine.database._options += f" -c lock_timeout={seconds}s"  # noqa: SLF001 - there is no other way in
 
 
 def test_a_database_of_another_program_is_refused(empty_engine: Engine) -> None:

@@ -3,9 +3,9 @@
 import re
 
 HOST = r"(?:[\w.%-]*|\[[\w:.%]+\])(?::\d*)?"
-# As PostgreSQL's client reads a URL: the user and password end at the first @, if no slash comes before it. If they hold
-# an unescaped / or @, the client takes a part of the password for a part of the hosts, the name or the query. Such hosts,
-# names and queries do not match.
+# As PostgreSQL's client reads a URL: the user and password end at the first @, if no slash comes before it. If they
+# hold an unescaped / or @, the client takes a part of the password for a part of the hosts, the name or the query. Such
+# hosts, names and queries do not match.
 URL = re.compile(
     rf"(?P<scheme>[a-z]+)://(?:[^@/]*@)?(?P<hosts>{HOST}(?:,{HOST})*)(?P<name>/[^@/?#]*)?(?:\?[^@]*)?", re.ASCII
 )

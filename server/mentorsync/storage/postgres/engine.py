@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import peewee
+from psycopg.errors import LockNotAvailable
 
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
@@ -24,9 +25,10 @@ from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Row
 from mentorsync.storage.urls import without_credentials
+from mentorsync.storage.waiting import reported_wait
 
 READ_THREADS = 4  # each with a connection of its own; more only queue for the interpreter
-MIGRATION_LOCK = 0x6D656E746F72  # any number that nobody else's advisory locks use: "mentor"
+MIGRATION_LOCK = 0x6D656E746F72  # an advisory lock's key, which no other program is likely to use: "mentor"
 
 
 class PostgresEngine:
@@ -70,9 +72,29 @@ class PostgresEngine:
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
+        """Waits for another migration for as long as it runs, but for the locks on tables no longer than a write would.
+
+        While a migration waits for a table's lock, nobody else can use the table.
+        """
         with self.database.atomic():
-            self.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            self.database.execute_sql("SET LOCAL lock_timeout = 0")
+            with reported_wait(f"{self}: another migration is running; waiting until it has ended"):
+                self.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            self.database.execute_sql("SET LOCAL lock_timeout = DEFAULT")
+            with self._table_locks():
+                yield
+
+    @contextmanager
+    def _table_locks(self) -> Iterator[None]:
+        try:
             yield
+        except peewee.OperationalError as error:
+            if not isinstance(error.__context__, LockNotAvailable):
+                raise
+            raise StorageSetupError(
+                f"{self}: another transaction, such as a backup's, kept its tables locked: nothing was changed; "
+                "end it, then migrate again"
+            ) from error
 
     @contextmanager
     def write_transaction(self) -> Iterator[None]:

@@ -5,11 +5,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from peewee import PeeweeException, SqliteDatabase
+from peewee import OperationalError, PeeweeException, SqliteDatabase
 
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
@@ -18,6 +18,7 @@ from mentorsync.storage.rows import Row
 from mentorsync.storage.sqlite.checkpoints import FAILURES
 from mentorsync.storage.sqlite.store import BUSY_SECONDS, SqliteStore
 from mentorsync.storage.statements import ReadStatements
+from mentorsync.storage.waiting import reported_wait
 
 LOCKED_PAUSE_SECONDS = 0.01  # before a new file that others are opening, too, is opened again
 PRAGMAS = {
@@ -108,7 +109,23 @@ class SqliteEngine:
         with self.database.atomic("IMMEDIATE"):
             yield
 
-    migrating = write_transaction
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Waits for another migration for as long as it runs."""
+        with ExitStack() as stack:
+            with reported_wait(f"{self}: another migration is running; waiting until it has ended"):
+                while not self._is_entered(stack):
+                    continue  # each try waits for BUSY_SECONDS
+            yield
+
+    def _is_entered(self, stack: ExitStack) -> bool:
+        try:
+            stack.enter_context(self.write_transaction())
+        except OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            return False
+        return True
 
     def open_store(self) -> SqliteStore:
         return SqliteStore(self.database, self.clock, self._new_event_id)
