@@ -1,4 +1,4 @@
-"""Fills databases with events, millions a minute: by SQL alone, with indexes made afterwards."""
+"""Fills databases with millions of events a minute: by SQL, with the indexes built afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ DIGEST = "0" * DIGEST_BYTES * 2
 
 
 def event_id(number: int) -> str:
-    """The id of the event with this sequence, as requests.lua makes it too."""
+    """The id of the event with this sequence. requests.lua computes the same."""
     return f"evt_{number * SCATTER % SCATTER_MODULUS:08X}"
 
 
@@ -89,7 +89,7 @@ def _without_indexes(database: Any, *, is_sqlite: bool) -> Iterator[None]:
 
 
 def fill_orm(url: str, events: int, pending: int, mentors: int) -> None:
-    """The same contents for the storage that uses the ORM."""
+    """The same contents, for the storage that uses the ORM."""
     database = open_database(url)
     with database.atomic():
         _insert_rows(database, Event, _orm_events(events, pending, mentors))

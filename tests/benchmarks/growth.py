@@ -1,4 +1,4 @@
-"""Measures whether anything costs more with more events stored: `make bench-growth`. Writes .benchmarks/growth.json.
+"""Measures whether calls cost more with more events stored: `make bench-growth`. Writes .benchmarks/growth.json.
 
 To 10,000,000 events on SQLite and on PostgreSQL; all of them pending, ten for each mentor. Then on PostgreSQL while an
 old snapshot is open.
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from tests.benchmarks.compare import postgres_server, require_tools, work_directory
 from tests.benchmarks.databases import EVENTS_OF_A_MENTOR
 from tests.benchmarks.filling import fill
-from tests.benchmarks.growth_rest import GrownService, beside_deep_pages
+from tests.benchmarks.growth_rest import GrownService, during_deep_pages
 from tests.benchmarks.growth_snapshot import SnapshotPlan, with_old_snapshot
 from tests.benchmarks.growth_storage import GrownStorage
 from tests.benchmarks.machine import describe
@@ -27,7 +27,7 @@ READ_BYTES = 2**20
 
 
 class Plan(NamedTuple):
-    """Sizes in events; deep: the size at which the deepest pages are read; snapshot: what is done during an old one."""
+    """Sizes are numbers of events. deep: the size at which the last pages are read. snapshot: the work during one."""
 
     rounds: int
     sqlite: tuple[int, ...]
@@ -70,17 +70,17 @@ def measure(plan: Plan, directory: Path, stack: ExitStack) -> Growth:
     with ExitStack() as opened:
         services = [opened.enter_context(GrownService(*size, url)) for size, url in urls.items()]
         take_turns(services, "REST", plan.rounds, durations, progress)
-        progress.say("snapshots beside the deepest pages")
+        progress.say("snapshots while another client reads the last pages")
         (deep,) = (service for service in services if (service.engine, service.events) == ("SQLite", plan.deep))
-        beside = [beside_deep_pages(deep) for _ in range(plan.rounds)]
+        during = [during_deep_pages(deep) for _ in range(plan.rounds)]
         ready = {f"{service.engine} {service.events:,}": service.ready_seconds for service in services}
     snapshot_ratios = with_old_snapshot(postgres, plan.snapshot, progress)
     rows = [GrowthRow(*key, values) for key, values in sorted(durations.items(), key=lambda item: item[0])]
-    return Growth(describe(directory), rows, beside, ready, snapshot_ratios)
+    return Growth(describe(directory), rows, during, ready, snapshot_ratios)
 
 
 def warm_up(directory: Path, progress: Progress) -> None:
-    """Reads every database once: how much of a new file the system still has in memory is no matter of the service."""
+    """Reads every database once, so that all of them are in the system's file cache to the same extent."""
     progress.say("reading the databases into memory")
     for path in directory.rglob("*"):
         if path.is_file():
@@ -90,7 +90,7 @@ def warm_up(directory: Path, progress: Progress) -> None:
 
 
 class Grown(Protocol):
-    """A database of some size behind something that can be measured, in microseconds by operation."""
+    """A database of some size that can be measured, in microseconds for each operation."""
 
     engine: str
     events: int
@@ -111,7 +111,7 @@ def take_turns(subjects: Sequence[Grown], level: str, rounds: int, durations: Du
 def filled(
     plan: Plan, directory: Path, postgres: PostgresServer, progress: Progress
 ) -> Iterator[tuple[tuple[str, int], str]]:
-    """Makes the databases. Gives engine and number of events, with the URL."""
+    """Makes the databases. Yields (engine, number of events) and the URL."""
     for events in plan.sqlite:
         yield ("SQLite", events), _filled(f"sqlite:///{directory / str(events)}.db", events, progress)
     for events in plan.postgres:

@@ -1,4 +1,4 @@
-"""PostgreSQL while an old snapshot is open, such as a backup's: what calls cost, against the same without one."""
+"""What calls cost on PostgreSQL while an old snapshot is open, such as a backup's, compared with none open."""
 
 import time
 from collections import defaultdict
@@ -25,18 +25,18 @@ FAST = "?options=-c%20synchronous_commit%3Doff"
 
 
 class SnapshotPlan(NamedTuple):
-    """commits: batches of one submit, during the snapshot; acknowledged: the oldest events, after that."""
+    """The work during the snapshot. commits: batches of one submit. acknowledged: the number of oldest events, then."""
 
     commits: int
     acknowledged: int
     rounds: int
 
 
-SnapshotRatios = dict[str, list[float]]  # by operation and what was done meanwhile, one for each round
+SnapshotRatios = dict[str, list[float]]  # by operation and work; one ratio for each round
 
 
 def with_old_snapshot(postgres: PostgresServer, plan: SnapshotPlan, progress: Progress) -> SnapshotRatios:
-    """The duration of each operation with the snapshot, over that without. Each round measures both in turn."""
+    """The time of each operation with the snapshot, divided by that without. Each round measures both."""
     ratios: SnapshotRatios = defaultdict(list)
     events = 2 * plan.acknowledged
     for name in ("alone", "observed"):

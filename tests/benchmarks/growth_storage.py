@@ -1,4 +1,4 @@
-"""The storage engine on a database of some size: how long each operation takes, one after the other."""
+"""How long each operation of the storage engine takes on a database of some size, one at a time."""
 
 import asyncio
 import random
@@ -19,12 +19,12 @@ from tests.benchmarks.statistics import Summary
 
 OPERATIONS = ("page 1", "middle page", "snapshot", "submit", "update")
 LIMIT = 20
-SECONDS = 0.5  # of each operation in each round, but
-FEWEST = 5  # of the slowest: a middle page of millions
+SECONDS = 0.5  # of each operation in each round
+FEWEST = 5  # calls of the slowest operation, a middle page of millions
 
 
 class GrownStorage(AbstractContextManager["GrownStorage"]):
-    """engine: the name of it; events: how many there are in the database."""
+    """engine: its name. events: their number in the database."""
 
     def __init__(self, engine: str, events: int, url: str) -> None:
         self.engine = engine
@@ -45,7 +45,7 @@ class GrownStorage(AbstractContextManager["GrownStorage"]):
         return asyncio.run(self._measure(random.Random(number), names))  # noqa: S311 - no secret
 
     async def _measure(self, choice: random.Random, names: Collection[str]) -> dict[str, float]:
-        half = self.events // EVENTS_OF_A_MENTOR // 2  # submits concern the mentors whose snapshots are not measured
+        half = self.events // EVENTS_OF_A_MENTOR // 2  # submits are for mentors whose snapshots are not measured
         middle = self.events // LIMIT // 2
 
         async def submit() -> None:
@@ -73,7 +73,7 @@ class GrownStorage(AbstractContextManager["GrownStorage"]):
 
 
 async def _median(operation: Callable[[], Awaitable[Any]]) -> float:
-    await operation()  # opens what is opened once
+    await operation()  # the first call opens connections
     durations: list[float] = []
     started = now = time.perf_counter()
     while now - started < SECONDS or len(durations) < FEWEST:

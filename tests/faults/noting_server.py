@@ -1,6 +1,6 @@
-"""`mentorsync serve` on PostgreSQL that notes what every revision was, in its own transaction, in the test's table.
+"""`mentorsync serve` on PostgreSQL that also writes each revision's event to a table, in the same transaction.
 
-With the argument `without-lock` it does not lock the log, so that a test can see what becomes of that.
+With the argument `without-lock` it takes no lock on the log: a test can then show that its check finds the difference.
 """
 
 import json
@@ -22,8 +22,8 @@ from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.storage.store import Commit
 
 NOTES_TABLE = "CREATE TABLE notes (revision BIGINT NOT NULL, event JSON NOT NULL)"
-HESITATION_SECONDS = 0.01
-# Two servers that start from the same head write a head of the same revision: its key alone would stop the second.
+PAUSE_SECONDS = 0.01
+# Two servers that start from the same head write heads of one revision. The primary key would reject the second.
 OVERWRITE = "ON CONFLICT (last_revision) DO UPDATE SET pending_total = EXCLUDED.pending_total"
 NOTE = "INSERT INTO notes VALUES (%s, %s)"
 
@@ -42,12 +42,13 @@ class NotingStore(PostgresStore):
 
 
 class LocklessStore(NotingStore):
-    """Hesitates between its reads and its writes, so that two of them surely overlap. Its batches are to be small: two
-    that hold submits cannot both be written, since they take the same sequence.
+    """Pauses between its reads and its writes, so that the batches of two servers overlap.
+
+    Its batches must be small: two batches with submits cannot both be written, because they use the same sequence.
     """
 
     def _decide(self, operations: Sequence[Operation], loaded: Loaded) -> tuple[Ledger, Commit]:
-        time.sleep(HESITATION_SECONDS)
+        time.sleep(PAUSE_SECONDS)
         return super()._decide(operations, loaded)
 
 

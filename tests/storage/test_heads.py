@@ -80,7 +80,7 @@ def acknowledged(event: SyncEvent, *, value: bool = True) -> UpdateOperation:
 
 
 class TestOldSnapshot:
-    """A backup holds one snapshot for as long as it runs. No dead row goes away meanwhile."""
+    """A backup holds one snapshot for as long as it runs. PostgreSQL removes no dead row meanwhile."""
 
     @pytest.fixture
     def snapshot(self, url: str) -> Iterator[Callable[[], None]]:
@@ -111,7 +111,7 @@ class TestOldSnapshot:
     def test_commits_make_no_read_cost_more(
         self, store: PostgresStore, snapshot: Callable[[], None], buffers: Callable[[], dict[str, int]]
     ) -> None:
-        """Each batch leaves a head, and no version of another's."""
+        """Each batch inserts a head, and updates none."""
         for number in range(COMMITS):
             written(store, submit(f"mntr_{number}"))
         snapshot()
@@ -158,7 +158,7 @@ class TestFirstPending:
     async def test_an_event_that_becomes_pending_again_is_shown(
         self, url: str, engine: PostgresEngine, store: PostgresStore
     ) -> None:
-        """Also when everything around it was acknowledged, and pages started behind it."""
+        """It is shown even if pages started at a later event."""
         first, second, third = written(store, submit(), submit(), submit())
         written(store, acknowledged(first), acknowledged(second))
         assert execute(url, BOUND) == [(third.sequence,)]
@@ -173,7 +173,7 @@ class TestFirstPending:
     async def test_where_nothing_is_pending_the_next_event_is_shown(
         self, url: str, engine: PostgresEngine, store: PostgresStore
     ) -> None:
-        """The bound is then behind the newest event, and at the next one's sequence at most."""
+        """The bound is then at most the sequence of the next event."""
         (first,) = written(store, submit())
         written(store, DeleteOperation(first.sync_event_id))
         assert execute(url, BOUND) == [(3,)]
@@ -217,7 +217,7 @@ class TestTrimming:
     def test_old_heads_are_removed_a_few_at_a_time(
         self, url: str, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Once in some commits while there are some, and while nobody writes. The newest stays."""
+        """A step runs once in COMMITS_BETWEEN_STEPS commits, and while the writer is idle. The newest head stays."""
         monkeypatch.setattr(trimming, "COMMITS_BETWEEN_STEPS", 10)
         monkeypatch.setattr(trimming, "TRIMMED_HEADS", 4)
         for _ in range(10):
@@ -231,7 +231,7 @@ class TestTrimming:
         assert written(store, submit())[0].sequence == 11
 
     def test_a_head_is_kept_for_minutes(self, url: str, store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        """By time: in the time that the outcome of a COMMIT is looked up for, any number of batches may be written."""
+        """The number of later batches does not matter: the outcome of a COMMIT may be looked up after many of them."""
         monkeypatch.setattr(trimming, "COMMITS_BETWEEN_STEPS", 1)
         for _ in range(20):
             written(store, submit())
@@ -239,7 +239,7 @@ class TestTrimming:
 
     @pytest.mark.usefixtures("passing")
     def test_the_newest_head_stays_when_the_log_became_shorter(self, url: str, store: PostgresStore) -> None:
-        """A restore, or a standby that was behind, takes revisions away that a server remembers."""
+        """After a restore, or on a standby that was behind, the newest revision is lower than a server remembers."""
         for _ in range(5):
             written(store, submit())
         execute(url, "DELETE FROM heads WHERE last_revision > 2")
@@ -254,7 +254,7 @@ class TestTrimming:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """None waits for another, also not for one that hangs in the middle, and all heads but the newest go."""
+        """No server waits for another one, even if that one hangs. All heads are removed except the newest."""
         monkeypatch.setattr(trimming, "COMMITS_BETWEEN_STEPS", 5)
         stores = [open_engine().open_store() for _ in range(3)]
         together = threading.Barrier(len(stores))
@@ -278,7 +278,7 @@ class TestTrimming:
     def test_a_step_that_fails_is_only_logged(
         self, url: str, store: PostgresStore, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The next batch is written as ever, and a later step removes the heads."""
+        """The next batch is written, and a later step removes the heads."""
         written(store, submit())
         execute(url, "ALTER TABLE heads RENAME COLUMN last_revision TO hidden")
         store.tidy()

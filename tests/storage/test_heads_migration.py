@@ -113,7 +113,7 @@ def test_a_migration_that_fails_leaves_the_version_before(
 
 
 def test_a_migration_does_not_wait_for_a_backup(old_url: str) -> None:
-    """While it waited for a table, nobody could use the table. The version before goes on."""
+    """A migration that waits for a table blocks everyone else. It fails instead, and the version before goes on."""
     with psycopg.connect(old_url) as backup:
         backup.execute("LOCK TABLE log IN ACCESS SHARE MODE")
         with pytest.raises(StorageSetupError, match="such as a backup's, kept its tables locked: nothing was changed"):
@@ -122,18 +122,18 @@ def test_a_migration_does_not_wait_for_a_backup(old_url: str) -> None:
 
 
 class TestServersOfTheVersionBefore:
-    """They go on reading until they are replaced, and cannot write beside the new servers, which use another lock."""
+    """They read until they are replaced. They cannot write: new servers use another lock."""
 
     def test_their_batches_fail_before_they_write(self, old_url: str) -> None:
-        """With 40001, which they answer with UNAVAILABLE: their callers repeat, at another server."""
+        """The error is 40001, which they answer with UNAVAILABLE, so that callers repeat at another server."""
         migrated(old_url)
         with psycopg.connect(old_url) as connection:
             assert connection.execute(OLD_LOCK).fetchone() == (EVENTS, START, EVENTS - ACKNOWLEDGED)
             with pytest.raises(psycopg.errors.SerializationFailure, match="replace this server"):
                 connection.execute(OLD_LAST_BATCH, ("old",))
 
-    def test_no_other_order_of_their_statements_writes_either(self, old_url: str) -> None:
-        """The head that they would update is a view."""
+    def test_they_cannot_update_the_head(self, old_url: str) -> None:
+        """`log` is now a view."""
         migrated(old_url)
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="cannot update view"):
             execute(old_url, OLD_UPDATE, (EVENTS + 1, START, 1))

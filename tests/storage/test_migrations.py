@@ -1,4 +1,4 @@
-"""The schema: brought up to date once, all or nothing, and never touched by the wrong version."""
+"""Migrations: each is applied once, all or none, and only by a version that knows the schema."""
 
 import asyncio
 import shutil
@@ -51,7 +51,7 @@ def contents(engine: Engine) -> dict[str, list[Any]]:
 
 
 def test_a_migration_is_applied_once(empty_engine: Engine) -> None:
-    """The second time there is nothing to do."""
+    """The second run changes nothing."""
     assert migrate(empty_engine) == ALL
     before = contents(empty_engine)
     assert migrate(empty_engine) == []
@@ -69,7 +69,7 @@ def test_a_database_without_the_schema_is_not_served(empty_engine: Engine) -> No
 def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(
     engine: Engine, add_migration: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither migrate nor serve touches it."""
+    """Neither migrate nor serve changes it."""
     this_version = migrator.MIGRATIONS.with_name("this_version")
     shutil.copytree(migrator.MIGRATIONS, this_version)
     add_migration("0003_newer", NEWER)
@@ -85,7 +85,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(
 def test_a_migration_that_fails_half_way_leaves_nothing(
     empty_engine: Engine, add_migration: Callable[[str, str], None]
 ) -> None:
-    """Also the migrations before it are rolled back, and mended it can be applied."""
+    """The migrations before it are rolled back, too. A corrected migration can be applied."""
     add_migration("0003_failing", FAILING)
     with pytest.raises(RuntimeError, match="half-way"):
         migrate(empty_engine)
@@ -97,7 +97,7 @@ def test_a_migration_that_fails_half_way_leaves_nothing(
 async def test_two_migrations_at_once_apply_everything_once(
     open_engine: OpenEngine, clock: Clock, event_ids: EventIds
 ) -> None:
-    """One waits for the other and then finds nothing to do."""
+    """The others wait for the first, and then have nothing to do."""
 
     def migrate_and_close() -> list[str]:
         engine = open_engine(clock, event_ids)
@@ -146,7 +146,7 @@ def set_lock_timeout(engine: Engine, seconds: float) -> None:
 
 
 def test_a_database_of_another_program_is_refused(empty_engine: Engine) -> None:
-    """What stands in the way is told in one line, and stays as it is."""
+    """The error names the cause in one line, and the tables stay as they are."""
     empty_engine.database.execute_sql("CREATE TABLE events (id INTEGER)")
     before = contents(empty_engine)
     with pytest.raises(StorageSetupError, match=r"cannot be used: .*events.* already exists"):

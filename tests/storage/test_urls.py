@@ -1,4 +1,4 @@
-"""Odd database URLs, as `mentorsync migrate` takes them."""
+"""Unusual database URLs, given to `mentorsync migrate`."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def run_migrate(url: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_no_part_of_a_password_is_printed(password: str) -> None:
-    """Whether the URL is refused, or nobody answers where it points."""
+    """The URL is refused, or its server cannot be reached."""
     result = run_migrate(f"postgresql://user:{password}@127.0.0.1:{free_port()}/name")
     assert result.returncode == REFUSED
     assert result.stderr.startswith("mentorsync: ")
@@ -54,14 +54,14 @@ def test_a_clear_url_connects(databases: Databases, password: str) -> None:
 
 
 def test_a_url_may_name_several_hosts(databases: Databases) -> None:
-    """The first that answers is taken."""
+    """The first host that answers is used."""
     with databases.fresh() as url:
         several = url.replace("@", f"@127.0.0.1:{free_port()},")
         assert run_migrate(several).returncode == 0
 
 
 def test_a_url_may_name_a_directory_of_sockets(databases: Databases) -> None:
-    """With no host in the URL's place for it: here one that nobody listens in."""
+    """The directory is then in the query. The first one here has no server; a host works in its place, too."""
     result = run_migrate("postgresql:///name?host=/nowhere/postgresql")
     assert result.returncode == REFUSED
     assert result.stderr.startswith("mentorsync: postgresql:///name cannot be reached: ")

@@ -1,4 +1,4 @@
-"""Database URLs are shown without passwords, however badly they are written."""
+"""Database URLs are shown without passwords, even if they are not well-formed."""
 
 import pytest
 from mentorsync.config import DATABASE_URL
@@ -19,10 +19,10 @@ from mentorsync.storage.urls import HIDDEN, without_credentials
         ("postgresql://user:secret@/name?host=/run/postgresql", "postgresql:///name"),
         ("postgresql://user:secret@%2Frun%2Fpostgresql/name", "postgresql://%2Frun%2Fpostgresql/name"),
         ("postgresql://user:se%2Fcret@host", "postgresql://host"),
-        # What PostgreSQL's client takes as it is meant.
+        # PostgreSQL's client reads these as they are meant.
         ("postgresql://user:se?cret@host/name", "postgresql://host/name"),
         ("postgresql://user:se#cret@host/name", "postgresql://host/name"),
-        # What it takes otherwise.
+        # It reads these differently.
         ("postgresql://user:se/cret@host/name", HIDDEN),
         ("postgresql://user:12/cret@host/name", HIDDEN),
         ("postgresql://user:12/34?cret@host/name", HIDDEN),
@@ -34,7 +34,7 @@ from mentorsync.storage.urls import HIDDEN, without_credentials
     ],
 )
 def test_nothing_that_may_be_a_password_is_shown(url: str, shown: str) -> None:
-    """An unescaped / ends the host to a URL's reader: a password's second half would be the database's name."""
+    """An unescaped / ends the host, so that the rest of a password would be shown as the database's name."""
     assert without_credentials(url) == shown
 
 
@@ -50,8 +50,8 @@ def test_nothing_that_may_be_a_password_is_shown(url: str, shown: str) -> None:
         "postgresql://user:secret@%2Frun%2Fpostgresql/name",
     ],
 )
-def test_a_url_that_postgresqls_client_understands_is_taken(url: str) -> None:
-    """A directory of sockets has no host in its place, and a URL may name several hosts."""
+def test_a_clear_url_is_accepted(url: str) -> None:
+    """A URL may name a directory of sockets, or several hosts."""
     assert DATABASE_URL.parse(url) == url
 
 

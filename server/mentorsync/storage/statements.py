@@ -1,6 +1,6 @@
-"""The statements of the hot paths: written as Peewee queries, turned into SQL once.
+"""The statements of the hot paths, written as Peewee queries and compiled to SQL once.
 
-Building SQL costs many times what running it does (a page of 20: 830 against 56 microseconds of CPU).
+Building the SQL of a page of 20 takes 830 microseconds of CPU, and running it takes 56.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ MUTABLE_MENTOR_FIELDS = (
 
 
 def compiled(query: Any, database: Database) -> str:
-    """The SQL of a query whose every parameter is `SQL(database.param)`, given in the order of the text."""
+    """The SQL of a query, in which each parameter is written `SQL(database.param)`."""
     sql, parameters = query.bind(database).sql()
     if parameters:
         raise AssertionError(f"literals where parameters should be: {parameters}")
