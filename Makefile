@@ -80,7 +80,7 @@ BENCHMARK := $(BIN)/python -m tests.benchmarks
 bench: .venv/.bench-ready ## Compare with FastAPI and others, 12 minutes (QUICK=1: one round, 80 s)
 	$(BENCHMARK).compare $(if $(QUICK),--quick)
 
-bench-growth: .venv/.bench-ready ## Measure at 1,000 to 10,000,000 events, 12 minutes and 17 GB of disk (QUICK=1: to 100,000)
+bench-growth: .venv/.bench-ready ## Measure at 1,000 to 10,000,000 events, 20 minutes and 18 GB of disk (QUICK=1: to 100,000)
 	$(BENCHMARK).growth $(if $(QUICK),--quick)
 
 bench-replicas: .venv/.bench-ready ## Measure 1 to 4 replicas on one PostgreSQL, 4 minutes (QUICK=1: 40 s)

@@ -4,7 +4,8 @@ import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+
+from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
 
 MAX_PORT = 65_535
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -12,7 +13,7 @@ ADDRESS_RULE = "must be host:port with a port from 0 to 65535, such as 127.0.0.1
 LOG_LEVEL_RULE = f"must be one of {', '.join(LOG_LEVELS)}"
 DATABASE_URL_RULE = (
     "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
-    "postgresql://user:password@host:port/name"
+    f"postgresql://user:password@host:port/name; {PERCENT_ENCODING}"
 )
 
 
@@ -43,13 +44,6 @@ def parse_optional_address(text: str) -> Address | None:
     return parse_address(text) if text else None
 
 
-def _is_netloc(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).netloc)
-    except ValueError:
-        return False
-
-
 def parse_log_level(text: str) -> str:
     if text.lower() not in LOG_LEVELS:
         raise ValueError(LOG_LEVEL_RULE)
@@ -59,7 +53,8 @@ def parse_log_level(text: str) -> str:
 def parse_database_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
-    if not separator or not (is_file or (scheme in ("postgresql", "postgres") and _is_netloc(text))):
+    is_postgres = scheme in ("postgresql", "postgres") and rest.strip("/") != ""
+    if not separator or not (is_file or (is_postgres and is_clear(text))):
         raise ValueError(DATABASE_URL_RULE)
     return text
 

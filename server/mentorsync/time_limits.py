@@ -11,6 +11,7 @@ PROBE_ANSWER_SECONDS = 3.0  # a health probe may queue behind reads; it must fai
 RETRY_SECONDS = 3.0  # a write is tried again for this long, so that a restart of the database goes unnoticed
 BUSY_SECONDS = 5.0  # a SQLite write waits this long for another process, such as a purge, to end its batch
 LOCK_SECONDS = 5.0  # a PostgreSQL write waits for the log: longer than two frozen replicas can hold it
+READ_SECONDS = 5.0  # PostgreSQL ends a read that takes longer, also if its caller has gone
 SILENCE_SECONDS = 6.0  # PostgreSQL without an answer for this long is down: longer than it may wait for a lock
 ANSWER_SECONDS = 7.5  # the service answers every call within this time, at worst with an error
 DEADLINE_SECONDS = 9.5  # the gateway's grpc-timeout: the server ends the call before the gateway gives it up

@@ -1,4 +1,4 @@
-"""Fills databases with events, millions a minute: by SQL alone, with indexes made afterwards."""
+"""Fills databases with millions of events a minute: by SQL, with the indexes built afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ DIGEST = "0" * DIGEST_BYTES * 2
 
 
 def event_id(number: int) -> str:
-    """The id of the event with this sequence, as requests.lua makes it too."""
+    """The id of the event with this sequence. requests.lua computes the same."""
     return f"evt_{number * SCATTER % SCATTER_MODULUS:08X}"
 
 
@@ -66,9 +66,9 @@ def _insert(database: Any, events: int, pending: int, mentors: int, *, is_sqlite
     insert_mentors = f"""INSERT INTO mentors {numbers.format(0, mentors - 1)}
         SELECT {numbered_mentor("n")}, 2, {FIRST_TIMESTAMP + events}, {FIRST_TIMESTAMP // 1_000_000},
           ({pending} + {mentors} - n) / {mentors} - CASE n WHEN 0 THEN 1 ELSE 0 END FROM numbers"""  # noqa: S608
-    update_log = f"""UPDATE log SET last_revision = {events}, last_server_timestamp = {FIRST_TIMESTAMP + events},
-          pending_total = {pending}"""  # noqa: S608
-    for statement in (insert_events, insert_mentors, update_log):
+    put_head = f"""UPDATE {"log" if is_sqlite else "heads"} SET last_revision = {events},
+          last_server_timestamp = {FIRST_TIMESTAMP + events}, pending_total = {pending}"""  # noqa: S608
+    for statement in (insert_events, insert_mentors, put_head):
         database.connection().execute(statement)  # past Peewee, to which a % announces a parameter
 
 
@@ -89,7 +89,7 @@ def _without_indexes(database: Any, *, is_sqlite: bool) -> Iterator[None]:
 
 
 def fill_orm(url: str, events: int, pending: int, mentors: int) -> None:
-    """The same contents for the storage that uses the ORM."""
+    """The same contents, for the storage that uses the ORM."""
     database = open_database(url)
     with database.atomic():
         _insert_rows(database, Event, _orm_events(events, pending, mentors))

@@ -1,6 +1,7 @@
-"""Measures whether anything costs more with more events stored: `make bench-growth`. Writes .benchmarks/growth.json.
+"""Measures whether calls cost more with more events stored: `make bench-growth`. Writes .benchmarks/growth.json.
 
-To 10,000,000 events on SQLite and on PostgreSQL; all of them pending, ten for each mentor.
+To 10,000,000 events on SQLite and on PostgreSQL; all of them pending, ten for each mentor. Then on PostgreSQL while an
+old snapshot is open.
 """
 
 from argparse import ArgumentParser
@@ -13,28 +14,35 @@ from typing import NamedTuple, Protocol
 from tests.benchmarks.compare import postgres_server, require_tools, work_directory
 from tests.benchmarks.databases import EVENTS_OF_A_MENTOR
 from tests.benchmarks.filling import fill
-from tests.benchmarks.growth_rest import GrownService, beside_deep_pages
+from tests.benchmarks.growth_rest import GrownService, during_deep_pages
+from tests.benchmarks.growth_snapshot import SnapshotPlan, with_old_snapshot
 from tests.benchmarks.growth_storage import GrownStorage
 from tests.benchmarks.machine import describe
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import growth_table
 from tests.benchmarks.results import Growth, GrowthRow, result_path, save
+from tests.postgres_server import PostgresServer
 
 READ_BYTES = 2**20
 
 
 class Plan(NamedTuple):
-    """Sizes in events; deep: the size at which the deepest pages are read."""
+    """Sizes are numbers of events. deep: the size at which the last pages are read. snapshot: the work during one."""
 
     rounds: int
     sqlite: tuple[int, ...]
     postgres: tuple[int, ...]
     deep: int
+    snapshot: SnapshotPlan
 
 
-QUICK = Plan(rounds=1, sqlite=(1_000, 100_000), postgres=(1_000,), deep=100_000)
+QUICK = Plan(
+    rounds=1, sqlite=(1_000, 100_000), postgres=(1_000,), deep=100_000, snapshot=SnapshotPlan(2_000, 1_000, rounds=1)
+)
 FULL_SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
-FULL = Plan(rounds=5, sqlite=FULL_SIZES, postgres=FULL_SIZES, deep=1_000_000)
+FULL = Plan(
+    rounds=5, sqlite=FULL_SIZES, postgres=FULL_SIZES, deep=1_000_000, snapshot=SnapshotPlan(200_000, 100_000, rounds=5)
+)
 Durations = dict[tuple[str, str, str, int], list[float]]  # by engine, level, operation and events
 
 
@@ -51,7 +59,8 @@ def main() -> None:
 
 def measure(plan: Plan, directory: Path, stack: ExitStack) -> Growth:
     progress = Progress(plan.rounds * 2 * (len(plan.sqlite) + len(plan.postgres)))
-    urls = dict(filled(plan, directory, stack, progress))
+    postgres, _pid = stack.enter_context(postgres_server(directory))
+    urls = dict(filled(plan, directory, postgres, progress))
     durations: Durations = defaultdict(list)
     warm_up(directory, progress)
     with ExitStack() as opened:
@@ -61,16 +70,17 @@ def measure(plan: Plan, directory: Path, stack: ExitStack) -> Growth:
     with ExitStack() as opened:
         services = [opened.enter_context(GrownService(*size, url)) for size, url in urls.items()]
         take_turns(services, "REST", plan.rounds, durations, progress)
-        progress.say("snapshots beside the deepest pages")
+        progress.say("snapshots while another client reads the last pages")
         (deep,) = (service for service in services if (service.engine, service.events) == ("SQLite", plan.deep))
-        beside = [beside_deep_pages(deep) for _ in range(plan.rounds)]
+        during = [during_deep_pages(deep) for _ in range(plan.rounds)]
         ready = {f"{service.engine} {service.events:,}": service.ready_seconds for service in services}
+    snapshot_ratios = with_old_snapshot(postgres, plan.snapshot, progress)
     rows = [GrowthRow(*key, values) for key, values in sorted(durations.items(), key=lambda item: item[0])]
-    return Growth(describe(directory), rows, beside, ready)
+    return Growth(describe(directory), rows, during, ready, snapshot_ratios)
 
 
 def warm_up(directory: Path, progress: Progress) -> None:
-    """Reads every database once: how much of a new file the system still has in memory is no matter of the service."""
+    """Reads every database once, so that all of them are in the system's file cache to the same extent."""
     progress.say("reading the databases into memory")
     for path in directory.rglob("*"):
         if path.is_file():
@@ -80,7 +90,7 @@ def warm_up(directory: Path, progress: Progress) -> None:
 
 
 class Grown(Protocol):
-    """A database of some size behind something that can be measured, in microseconds by operation."""
+    """A database of some size that can be measured, in microseconds for each operation."""
 
     engine: str
     events: int
@@ -98,11 +108,12 @@ def take_turns(subjects: Sequence[Grown], level: str, rounds: int, durations: Du
             progress.step(f"round {number + 1}  {subject.engine}, {subject.events:,} events, {level}")
 
 
-def filled(plan: Plan, directory: Path, stack: ExitStack, progress: Progress) -> Iterator[tuple[tuple[str, int], str]]:
-    """Makes the databases. Gives engine and number of events, with the URL."""
+def filled(
+    plan: Plan, directory: Path, postgres: PostgresServer, progress: Progress
+) -> Iterator[tuple[tuple[str, int], str]]:
+    """Makes the databases. Yields (engine, number of events) and the URL."""
     for events in plan.sqlite:
         yield ("SQLite", events), _filled(f"sqlite:///{directory / str(events)}.db", events, progress)
-    postgres, _pid = stack.enter_context(postgres_server(directory))
     for events in plan.postgres:
         postgres.execute(f"CREATE DATABASE events_{events}")
         yield ("PostgreSQL", events), _filled(postgres.url(f"events_{events}"), events, progress)

@@ -1,4 +1,4 @@
-"""`mentorsync up` on a database of some size: how long each endpoint takes, one request after the other."""
+"""How long each endpoint of `mentorsync up` takes on a database of some size, with one request at a time."""
 
 import time
 from contextlib import AbstractContextManager
@@ -12,15 +12,15 @@ from tests.benchmarks.processes import Program, python_module
 from tests.benchmarks.variants import FREE_ADDRESSES, MENTORSYNC, UP_REST
 
 LIMIT = 20
-SECONDS = 1  # of each endpoint in each round, but
-MIDDLE_PAGE_SECONDS = 3  # of a page that takes a second itself, among 10,000,000 events on PostgreSQL
-BESIDE_SECONDS = 3
+SECONDS = 1  # of each endpoint in each round
+MIDDLE_PAGE_SECONDS = 3  # a middle page of 10,000,000 events on PostgreSQL takes a second
+DURING_SECONDS = 3
 SUBMITTING_MENTORS = 10_000_000  # mostly new ones, at every size: snapshots must not grow with the rounds
-SNAPSHOTS_IN_FLIGHT = 4  # beside one client that reads the deepest pages
+SNAPSHOTS_IN_FLIGHT = 4  # while one client reads the last pages
 
 
 class GrownService(AbstractContextManager["GrownService"]):
-    """engine: the name of it; events: how many there are in the database; ready_seconds: from start to ready."""
+    """engine: its name. events: their number in the database. ready_seconds: from the start until ready."""
 
     def __init__(self, engine: str, events: int, url: str) -> None:
         self.engine = engine
@@ -56,17 +56,17 @@ class GrownService(AbstractContextManager["GrownService"]):
         return {name: self.load(each, 1, seconds).p50 for name, (each, seconds) in requests.items()}
 
     def load(self, requests: Requests, in_flight: int, seconds: int) -> LoadResult:
-        """Raises RuntimeError when an answer was an error."""
+        """Raises RuntimeError if an answer was an error."""
         result = run_wrk(self.address, requests, in_flight, seconds)
         if fault := fault_of(result, in_flight, None, None):
             raise RuntimeError(f"{requests}: {fault}")
         return result
 
 
-def beside_deep_pages(service: GrownService) -> float:
-    """The p99 of snapshots while another client reads the last pages of all, over their p99 without."""
-    usual = service.load(service.snapshots, SNAPSHOTS_IN_FLIGHT, BESIDE_SECONDS)
+def during_deep_pages(service: GrownService) -> float:
+    """The p99 of snapshots while another client reads the last pages, divided by their usual p99."""
+    usual = service.load(service.snapshots, SNAPSHOTS_IN_FLIGHT, DURING_SECONDS)
     deep = Requests("list", page=service.deepest_page)
-    with start_wrk(service.address, deep, 1, BESIDE_SECONDS + 1):
-        beside = service.load(service.snapshots, SNAPSHOTS_IN_FLIGHT, BESIDE_SECONDS)
-    return beside.p99 / usual.p99
+    with start_wrk(service.address, deep, 1, DURING_SECONDS + 1):
+        during = service.load(service.snapshots, SNAPSHOTS_IN_FLIGHT, DURING_SECONDS)
+    return during.p99 / usual.p99

@@ -124,8 +124,11 @@ def growth_table(growth: Growth) -> str:
     ready = [(events, f"{seconds:.2f}") for events, seconds in growth.ready_seconds.items()]
     header = ("Engine", "Level", "Operation", "Events", "Median µs", "Ratio to the smallest")
     ratio_to_usual = with_quartiles(Summary.of(growth.beside_deep_pages), "×")
+    snapshot = [(what, with_quartiles(Summary.of(values), "×")) for what, values in growth.snapshot_ratios.items()]
+    snapshot_table = table(("PostgreSQL, while an old snapshot is open", "Ratio to none open"), snapshot)
     return (
-        f"{table(header, rows)}\n\nTime from start to ready:\n\n{table(('Events', 'Seconds'), ready)}\n\n"
+        f"{table(header, rows)}\n\n{snapshot_table}\n\n"
+        f"Time from start to ready:\n\n{table(('Events', 'Seconds'), ready)}\n\n"
         f"p99 of snapshots while another client reads the last pages, divided by their usual p99: {ratio_to_usual}."
     )
 

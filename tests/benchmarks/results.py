@@ -54,12 +54,15 @@ class Growth(NamedTuple):
 
     beside_deep_pages: the p99 of snapshots while another client reads the last pages, divided by their usual p99, in
     each round. ready_seconds: how long `mentorsync up` took to become ready, by engine and number of events.
+    snapshot_ratios: the time of operations on PostgreSQL while an old snapshot is open, divided by that without one, by
+    operation and by what was done meanwhile.
     """
 
     machine: dict[str, str]
     rows: list[GrowthRow]
     beside_deep_pages: list[float]
     ready_seconds: dict[str, float]
+    snapshot_ratios: dict[str, list[float]] = {}  # noqa: RUF012 - a NamedTuple's default is never changed
 
     @property
     def is_full(self) -> bool:

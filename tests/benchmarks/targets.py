@@ -110,6 +110,11 @@ def growth_targets(growth: Growth | None) -> Iterator[Target]:
         values = growth.ratios(engine, "storage", operation, 10_000_000) if growth else []
         description = f"Storage on {engine}: time of {operation} at 10,000,000 events, compared with 1,000"
         yield Target(description, at_most(1.3, 1.1), values)
+    for what, values in (growth.snapshot_ratios if growth else {}).items():
+        bound = at_most(1.5, 1.2) if "acknowledged" in what else at_most(1.2, 1.1)
+        yield Target(
+            f"PostgreSQL while an old snapshot is open: time of {what}, compared with none open", bound, values
+        )
     values = growth.beside_deep_pages if growth else []
     description = (
         "p99 of snapshots while another client reads the last pages of 1,000,000 pending events, compared with usual"

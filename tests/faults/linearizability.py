@@ -1,7 +1,7 @@
-"""Checks that calls which overlapped had their effects one after the other, each at a moment between its start and end.
+"""Checks that concurrent calls are linearizable: each takes effect at one moment between its start and its end.
 
-The order is not searched for: revisions witness it. Replaying the calls in that order through a plain model of the
-service must give every answer.
+The revisions give the order, so no search is needed. A replay of the calls in that order, through a plain model of the
+service, must give every answer.
 """
 
 import math
@@ -15,15 +15,15 @@ Answer = Mapping[str, Any] | Refusal
 
 
 class ViolationError(Exception):
-    """The calls had no order that explains their answers."""
+    """No order of the calls explains their answers."""
 
 
 @dataclass(eq=False)
 class Call:
-    """A call as its caller saw it. `answer` is None where the caller learnt nothing: it may have happened or not.
+    """A call as its caller saw it. `answer` is None if the caller got none: the call may have taken effect or not.
 
-    `of` names what it reads or changes: an event, or a mentor. `reason` tells a change from all others, but a submit
-    that is repeated.
+    `of` is the id of the event or mentor that the call reads or changes. `reason` identifies a change; only a repeated
+    submit has that of another one.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Revision:
-    """One change of the log: what the event was after it."""
+    """One change of the log, with the event after the change."""
 
     number: int
     event: Mapping[str, Any]
@@ -72,7 +72,7 @@ def check(calls: Sequence[Call], revisions: Sequence[Revision]) -> None:
 
 
 class _Replay:
-    """Places each call at a revision: a change at its own, any other as early as its answer is right."""
+    """Places each change at its own revision, and each other call as early as its answer is right."""
 
     def __init__(self, calls: Sequence[Call]) -> None:
         self._unplaced = sorted(calls, key=lambda call: call.start)
@@ -90,9 +90,9 @@ class _Replay:
     def _place_change(self, revision: Revision) -> None:
         change = next((call for call in self._unplaced if revision.is_of(call)), None)
         if change is None:
-            raise ViolationError(f"nobody asked for {revision}")
+            raise ViolationError(f"no call explains {revision}")
         if self._first_end() < change.start:
-            raise ViolationError(f"a call that had ended before it is not explained before: {change}")
+            raise ViolationError(f"a call that ended earlier is still unexplained at: {change}")
         self._model.clock = revision.event["updated_at"]
         answer = self._answer(change)
         if change.kind == "submit":
@@ -113,11 +113,11 @@ class _Replay:
             was_placed = bool(placed)
 
     def _first_end(self) -> float:
-        """When the first of the unplaced calls ended: what started later must come after it."""
+        """When the first unplaced call ended: a call that started later must come after that call."""
         return min((call.end for call in self._unplaced if call.answer is not None), default=math.inf)
 
     def _unchanging_answer(self, call: Call) -> Answer | None:
-        """The answer that the model gives now; None when it would change something, which takes a revision."""
+        """The model's answer now, or None if the call would change something: a change needs a revision."""
         history = self._model.history
         length, before = len(history), [_state(event) for event in history if event.sync_event_id == call.of]
         answer = self._answer(call)

@@ -1,59 +1,64 @@
-"""`mentorsync serve` on PostgreSQL that notes what every revision was, in its own transaction, in the test's table.
+"""`mentorsync serve` on PostgreSQL that also writes each revision's event to a table, in the same transaction.
 
-With the argument `without-lock` it does not lock the log, so that a test can see what becomes of that.
+With the argument `without-lock` it takes no lock on the log: a test can then show that its check finds the difference.
 """
 
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from mentorsync.cli import main
 from mentorsync.domain.ledger import Ledger, draw_event_id
+from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.storage import write_queue
-from mentorsync.storage.models import LogModel
+from mentorsync.storage.deciding import Loaded
+from mentorsync.storage.postgres import heads
 from mentorsync.storage.postgres.engine import PostgresEngine
+from mentorsync.storage.postgres.heads import Head
 from mentorsync.storage.postgres.store import PostgresStore
-from mentorsync.storage.statements import HEAD_FIELDS, compiled
 from mentorsync.storage.store import Commit
 
 NOTES_TABLE = "CREATE TABLE notes (revision BIGINT NOT NULL, event JSON NOT NULL)"
-HESITATION_SECONDS = 0.01
+PAUSE_SECONDS = 0.01
+# Two servers that start from the same head write heads of one revision. The primary key would reject the second.
+OVERWRITE = "ON CONFLICT (last_revision) DO UPDATE SET pending_total = EXCLUDED.pending_total"
 NOTE = "INSERT INTO notes VALUES (%s, %s)"
 
 
 class NotingStore(PostgresStore):
-    def _ledger(self, head: Any, loads: Any, clock: int) -> Ledger:
-        self._last_revision: int = head[0]
-        return super()._ledger(head, loads, clock)
+    def _decide(self, operations: Sequence[Operation], loaded: Loaded) -> tuple[Ledger, Commit]:
+        self._last_revision = loaded.head.last_revision
+        return super()._decide(operations, loaded)
 
-    def _commit(self, connection: Any, ledger: Ledger, batch: Commit) -> None:
+    def _save(self, connection: Any, before: Head, ledger: Ledger, batch: Commit) -> None:
         changes = {event.revision: event for event in batch.outcomes if isinstance(event, SyncEvent)}
         for revision, event in changes.items():
             if revision > self._last_revision:
                 connection.execute(NOTE, (revision, json.dumps(event._asdict())))
-        super()._commit(connection, ledger, batch)
+        super()._save(connection, before, ledger, batch)
 
 
 class LocklessStore(NotingStore):
-    """Hesitates between its reads and its writes, so that two of them surely overlap. Its batches are to be small: two
-    that hold submits cannot both be written, since they take the same sequence.
+    """Pauses between its reads and its writes, so that the batches of two servers overlap.
+
+    Its batches must be small: two batches with submits cannot both be written, because they use the same sequence.
     """
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._lock_head = compiled(LogModel.select(*HEAD_FIELDS), self._database)
-
-    def _ledger(self, head: Any, loads: Any, clock: int) -> Ledger:
-        time.sleep(HESITATION_SECONDS)
-        return super()._ledger(head, loads, clock)
+    def _decide(self, operations: Sequence[Operation], loaded: Loaded) -> tuple[Ledger, Commit]:
+        time.sleep(PAUSE_SECONDS)
+        return super()._decide(operations, loaded)
 
 
 if __name__ == "__main__":
     store: type[NotingStore] = NotingStore
     if "without-lock" in sys.argv:
         store = LocklessStore
+        heads.LOCK_LOG = "SELECT 1"
+        heads.INSERT_HEAD = f"{heads.INSERT_HEAD} {OVERWRITE}"
+        heads.INSERT_RAISED_HEAD = f"{heads.INSERT_RAISED_HEAD} {OVERWRITE}"
         write_queue.MAX_BATCH_OPERATIONS = 1
     setattr(PostgresEngine, "open_store", lambda engine: store(engine.database, None, draw_event_id))  # noqa: B010 - mypy knows no better way to replace a method
     sys.exit(main(["serve"]))

@@ -1,4 +1,4 @@
-"""The database fails under load: no answered write is lost, none is doubled, and the service goes on by itself."""
+"""The database fails under load: no answered write is lost or doubled, and the service recovers automatically."""
 
 import asyncio
 from collections import Counter
@@ -17,10 +17,10 @@ from tests.storage.commit_proxy import CommitProxy
 
 FLOOD = 2_000  # far more than a server's queue holds
 MOST_WAITING = 1_024 + 256  # a full queue, and a batch that was just taken from it
-SILENCE_SECONDS = 6.0  # after which a server gives a connection up
+SILENCE_SECONDS = 6.0  # without an answer, after which a server closes a connection
 RECOVERY_SECONDS = 10
 END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mentorsync'"
-STANDS_INSIDE = (
+HANGS_IN_A_BATCH = (
     "SELECT 1 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' "
     "AND clock_timestamp() - state_change > interval '0.1 s'"
 )
@@ -33,7 +33,7 @@ async def start_servers(stack: AsyncExitStack, url: str, connect: Connect, count
 
 
 async def flood(submit: Submit) -> list[str]:
-    """Submits many at once, all of which are refused, and returns the reasons."""
+    """Submits many events at once, which must all be refused, and returns the reasons."""
     submits = (submit("mntr_flood", f"flood-{number}", None) for number in range(FLOOD))
     refusals = await asyncio.gather(*submits, return_exceptions=True)
     others = [refusal for refusal in refusals if not isinstance(refusal, UnavailableError)]
@@ -42,7 +42,7 @@ async def flood(submit: Submit) -> list[str]:
 
 
 async def test_the_database_is_killed_and_started_again(postgres: PostgresServer, connect: Connect) -> None:
-    """While it is away health says so, every call is told so within its deadline, and then all goes on by itself."""
+    """During the outage health is NOT_SERVING and every call fails within its deadline. Then all recovers."""
     url = postgres.url("mentorsync")
     async with AsyncExitStack() as stack:
         servers = await start_servers(stack, url, connect, 2)
@@ -65,8 +65,8 @@ async def test_the_database_is_killed_and_started_again(postgres: PostgresServer
     check_database(url, load)
 
 
-async def test_the_database_stands_still_for_a_while(postgres: PostgresServer, connect: Connect) -> None:
-    """Silence is an outage, too: callers are told within their deadline, health says so, and what waits is bounded."""
+async def test_the_database_hangs_for_a_while(postgres: PostgresServer, connect: Connect) -> None:
+    """A silent database is an outage: calls fail in time, health is NOT_SERVING, and the queue is bounded."""
     url = postgres.url("mentorsync")
     async with AsyncExitStack() as stack:
         (one,) = await start_servers(stack, url, connect, 1)
@@ -88,7 +88,7 @@ async def test_the_database_stands_still_for_a_while(postgres: PostgresServer, c
 
 
 async def test_connections_that_an_administrator_ends(postgres: PostgresServer, connect: Connect) -> None:
-    """Each is opened again; no caller notices."""
+    """Each connection is opened again, and no call fails."""
     url = postgres.url("mentorsync")
     async with AsyncExitStack() as stack:
         servers = await start_servers(stack, url, connect, 2)
@@ -101,7 +101,7 @@ async def test_connections_that_an_administrator_ends(postgres: PostgresServer, 
 
 
 async def test_connections_that_are_cut_at_commit(postgres: PostgresServer, connect: Connect) -> None:
-    """Before it or before its answer: the server looks up whether it happened; no caller notices."""
+    """The cut comes before the COMMIT or before its answer. The server looks up the outcome, and no call fails."""
     url = postgres.url("mentorsync")
     with CommitProxy(url) as proxy:
         async with AsyncExitStack() as stack:
@@ -117,7 +117,7 @@ async def test_connections_that_are_cut_at_commit(postgres: PostgresServer, conn
 
 
 async def test_an_answer_to_commit_that_never_comes(postgres: PostgresServer, connect: Connect) -> None:
-    """The connection stays up, and silent: the server gives it up, and finds out what became of the COMMIT."""
+    """The connection stays open and silent. The server closes it, and looks up the outcome of the COMMIT."""
     url = postgres.url("mentorsync")
     with CommitProxy(url) as proxy:
         async with AsyncExitStack() as stack:
@@ -135,7 +135,7 @@ async def freeze_inside_a_batch(one: Server, postgres: PostgresServer) -> None:
     while True:
         one.freeze()
         for _ in range(8):
-            if await asyncio.to_thread(postgres.execute, STANDS_INSIDE):
+            if await asyncio.to_thread(postgres.execute, HANGS_IN_A_BATCH):
                 return
             await asyncio.sleep(POLL_SECONDS)
         one.thaw()
@@ -143,10 +143,8 @@ async def freeze_inside_a_batch(one: Server, postgres: PostgresServer) -> None:
 
 
 @pytest.mark.parametrize("frozen_count", [1, 2])
-async def test_replicas_that_stand_still_inside_a_batch(
-    postgres: PostgresServer, connect: Connect, frozen_count: int
-) -> None:
-    """Who holds the log and stands still loses it: the others write again within 10 s, and the frozen recover."""
+async def test_replicas_that_hang_inside_a_batch(postgres: PostgresServer, connect: Connect, frozen_count: int) -> None:
+    """A frozen replica loses the log's lock: others write again within 10 s, and the frozen ones recover later."""
     url = postgres.url("mentorsync")
     async with AsyncExitStack() as stack:
         *frozen, survivor = await start_servers(stack, url, connect, frozen_count + 1)

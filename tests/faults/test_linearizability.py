@@ -1,4 +1,4 @@
-"""Two servers on one database, many clients on few mentors: the calls' effects come one after the other."""
+"""Calls of many clients to two servers, for few mentors of one database, are linearizable."""
 
 import asyncio
 import math
@@ -33,6 +33,7 @@ RECENT_EVENTS = 4  # what updates and deletes meet on
 IMPATIENT_SECONDS = 0.003  # some callers give up while their call is under way
 NOTING_SERVER = [sys.executable, "-m", "tests.faults.noting_server"]
 KINDS = ["submit"] * 6 + ["repeat"] * 2 + ["update"] * 6 + ["delete"] + ["snapshot"] * 3 + ["page"] * 2
+BUSY_WRITERS = "SELECT count(*) FROM (SELECT FROM heads GROUP BY writer_id HAVING count(*) > 10) AS writers"
 METHODS = {
     "submit": "SubmitEvent",
     "update": "UpdateEvent",
@@ -53,7 +54,7 @@ def url(databases: Databases) -> Iterator[str]:
 
 
 class Client:
-    """Makes random calls to one server. `events` are those that any client has heard of, the newest last."""
+    """Makes random calls to one server. `events` are the ids that any client has received, the newest last."""
 
     def __init__(self, number: int, stub: Any, events: list[str]) -> None:
         self.calls: list[Call] = []
@@ -134,24 +135,24 @@ def revisions_in(url: str) -> list[Revision]:
     return [Revision(number, event) for number, event in rows]
 
 
-async def test_two_servers_are_as_one(url: str, connect: Connect) -> None:
-    """Whatever overlapped, revisions give an order that explains every answer and contradicts no clock."""
+async def test_two_servers_are_linearizable(url: str, connect: Connect) -> None:
+    """The order of the revisions explains every answer, and agrees with the times of the calls."""
     calls = await calls_to_two_servers(url, connect, CALLS)
     revisions = revisions_in(url)
     check(calls, revisions)
     assert len({call.kind for call in calls}) == len(METHODS)
-    assert execute(url, "SELECT count(*) FROM writers WHERE last_batch > 10") == [(2,)]
+    assert execute(url, BUSY_WRITERS) == [(2,)]
 
 
-async def test_two_servers_that_do_not_lock_the_log_are_found_out(url: str, connect: Connect) -> None:
-    """The check would see it if they were not as one."""
+async def test_two_servers_that_do_not_lock_the_log_are_not_linearizable(url: str, connect: Connect) -> None:
+    """The check fails for servers without the lock."""
     calls = await calls_to_two_servers(url, connect, FEW_CALLS, "without-lock")
     with pytest.raises(ViolationError):
         check(calls, revisions_in(url))
 
 
 class TestCheck:
-    """What the check finds in calls whose revisions look well."""
+    """The check finds wrong calls whose revisions are complete."""
 
     PAUSED, RESUMED = (Submit("mntr_1", f"{kind}MentorEvent", kind, None, None) for kind in ("Pause", "Resume"))
 
@@ -175,8 +176,8 @@ class TestCheck:
         calls = [self.answered(self.PAUSED, 0, 1, model), self.answered(self.RESUMED, 2, 3, model)]
         return calls, [self.revision(1, self.PAUSED), self.revision(2, self.RESUMED)], model
 
-    def test_reads_may_see_what_overlaps_them_or_not(self, history: tuple[list[Call], list[Revision], Model]) -> None:
-        """A read during the resumption, and one that lasts throughout, are explained before it or after it."""
+    def test_reads_may_see_a_concurrent_change_or_not(self, history: tuple[list[Call], list[Revision], Model]) -> None:
+        """A read during the resumption, or during all of the test, may come before or after the resumption."""
         calls, revisions, model = history
         check(calls, revisions)
         after = model.snapshot("mntr_1")
@@ -187,7 +188,7 @@ class TestCheck:
     def test_a_read_of_another_time_is_found_out(
         self, history: tuple[list[Call], list[Revision], Model], start: float, end: float
     ) -> None:
-        """One that saw the resumption before it started, and one that did not see the pause after it ended."""
+        """One read saw the resumption before it started; the other did not see the pause after it had ended."""
         calls, revisions, model = history
         unknown = Refusal("NOT_FOUND", "MENTOR_NOT_FOUND")
         answer = model.snapshot("mntr_1") if start < 1 else unknown
@@ -197,7 +198,7 @@ class TestCheck:
     def test_two_reads_that_go_back_in_time_are_found_out(
         self, history: tuple[list[Call], list[Revision], Model]
     ) -> None:
-        """Each alone could be explained, during the resumption."""
+        """Each of the reads alone is possible during the resumption."""
         calls, revisions, model = history
         calls[1].start, calls[0].end = 0, 3
         newer = Call("snapshot", "mntr_1", 1, 1.1, answer=model.snapshot("mntr_1"))
@@ -207,15 +208,15 @@ class TestCheck:
         with pytest.raises(ViolationError):
             check([*calls, newer, older], revisions)
 
-    def test_changes_in_another_order_than_they_came_are_found_out(self) -> None:
-        """The second started after the first had ended, but its revision is earlier."""
+    def test_changes_in_a_wrong_order_are_found_out(self) -> None:
+        """The second change started after the first had ended, but has an earlier revision."""
         model = Model()
         calls = [self.answered(self.PAUSED, 2, 3, model), self.answered(self.RESUMED, 0, 1, model)]
         with pytest.raises(ViolationError):
             check(calls, [self.revision(1, self.PAUSED), self.revision(2, self.RESUMED)])
 
     def test_a_wrong_answer_is_found_out(self, history: tuple[list[Call], list[Revision], Model]) -> None:
-        """And so is a right one that was never written."""
+        """A right answer to a change that was never written is found out, too."""
         calls, revisions, _ = history
         with pytest.raises(ViolationError):
             check(calls, revisions[:1])
@@ -223,10 +224,10 @@ class TestCheck:
         with pytest.raises(ViolationError):
             check(calls, revisions)
 
-    def test_an_unanswered_change_may_have_happened_or_not(
+    def test_an_unanswered_change_may_have_taken_effect_or_not(
         self, history: tuple[list[Call], list[Revision], Model]
     ) -> None:
-        """With its revision it has, without it has not."""
+        """It took effect if its revision exists."""
         calls, revisions, _ = history
         calls[1].answer, calls[1].end = None, math.inf
         check(calls, revisions)

@@ -1,4 +1,4 @@
-"""Several replicas behind one gateway, under a continuous load of REST: they come and go, the service stays."""
+"""Several replicas behind one gateway, under a continuous REST load: the service survives the loss of replicas."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ FROZEN_SECONDS = 5.0  # a ping every second, 2 s to answer it, and the time of a
 
 @asynccontextmanager
 async def loaded(postgres: PostgresServer, connect: Connect) -> AsyncIterator[tuple[Up, Load]]:
-    """Replicas under load. In the end, every answered write must be there once."""
+    """Replicas under load. At the end every answered write must be in the database once."""
     url = postgres.url("mentorsync")
     async with Up.running(url, REPLICAS, connect) as up:
         async with httpx.AsyncClient(base_url=up.rest, timeout=20) as client, Load.running(rest_submit(client)) as load:
@@ -29,7 +29,7 @@ async def loaded(postgres: PostgresServer, connect: Connect) -> AsyncIterator[tu
 
 
 async def test_a_rolling_restart(postgres: PostgresServer, connect: Connect) -> None:
-    """Each replica in turn is told to stop, and started again: no caller sees an error."""
+    """Each replica in turn gets SIGTERM and is started again. No call fails."""
     async with loaded(postgres, connect) as (up, load):
         for pid in up.servers():
             os.kill(pid, signal.SIGTERM)
@@ -39,7 +39,7 @@ async def test_a_rolling_restart(postgres: PostgresServer, connect: Connect) -> 
 
 
 async def test_replicas_and_the_database_are_killed(postgres: PostgresServer, connect: Connect) -> None:
-    """Callers that repeat what was answered with 503 lose nothing, and the load goes on by itself."""
+    """Callers that repeat calls that failed with 503 lose nothing, and the service recovers automatically."""
     async with loaded(postgres, connect) as (up, load):
         for pid in up.servers():
             os.kill(pid, signal.SIGKILL)
@@ -55,8 +55,8 @@ async def test_replicas_and_the_database_are_killed(postgres: PostgresServer, co
         await up.wait_until_replaced(killed)
 
 
-async def test_a_replica_that_stands_still(postgres: PostgresServer, connect: Connect) -> None:
-    """Who waits for it is told to try again within seconds, not at the end of the time that a call may take."""
+async def test_a_replica_that_hangs(postgres: PostgresServer, connect: Connect) -> None:
+    """Its calls fail with 503 within seconds, long before their deadline."""
     async with loaded(postgres, connect) as (up, load):
         frozen, *_ = up.servers()
         os.kill(frozen, signal.SIGSTOP)

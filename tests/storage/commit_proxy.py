@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that fails at COMMIT: it cuts the connection before it or its answer, or keeps the answer.
+"""A proxy in front of PostgreSQL that fails at COMMIT: before it is sent, before its answer, or by silence.
 
 See https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
@@ -11,16 +11,17 @@ from typing import Self
 from urllib.parse import urlsplit
 
 CHUNK_BYTES = 65_536
-HEADER_BYTES = 5  # a message's type, and its length without the type
+HEADER_BYTES = 5  # a message's type, and its length (without the type)
 UNTYPED_HEADER_BYTES = 8  # the first messages' length and code
-ENCRYPTION_REQUESTS = (80_877_103, 80_877_104)  # what may come before the start: may this be SSL, or GSSAPI?
+ENCRYPTION_REQUESTS = (80_877_103, 80_877_104)  # requests for SSL or GSSAPI, which may precede the start message
 PARSE, BIND = b"P", b"B"
 
 
 class CommitProxy:
-    """Passes everything on, until a COMMIT comes after `cut_before_commit` or `cut_before_answer` was called: then it
-    cuts that connection and lets nobody connect until `mend` is called. `cut` is set by then. After `swallow_answer` it
-    passes the COMMIT on, and from then on nothing back: the connection stays up, and silent.
+    """Forwards everything until a COMMIT follows a call of `cut_before_commit` or `cut_before_answer`.
+
+    It then closes that connection, sets `cut`, and accepts no connection until `mend` is called. After `swallow_answer`
+    it forwards the COMMIT and no answer: the connection stays open and silent.
     """
 
     def __init__(self, url: str) -> None:
@@ -98,10 +99,10 @@ class CommitProxy:
 
     def _cut(self, client: socket.socket, server: socket.socket, chunk: bytes) -> None:
         passed, self._pass_commit = self._pass_commit, None
-        _close(client)  # whatever the server answers, reaches nobody
+        _close(client)  # the server's answer is lost
         if passed:
             server.sendall(chunk)
-            server.shutdown(socket.SHUT_WR)  # the server reads all that was sent, and then the end
+            server.shutdown(socket.SHUT_WR)  # the server reads all data before it sees the end
         else:
             _close(server)
         self.cut.set()
@@ -121,7 +122,7 @@ class CommitProxy:
 
 
 class _Messages:
-    """What one client sends, as far as telling COMMIT takes: as text, or as a prepared statement of its own."""
+    """Parses what one client sends, to find COMMIT: as text, or as a prepared statement."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -129,7 +130,7 @@ class _Messages:
         self._commits: set[bytes] = set()
 
     def hold_commit(self, chunk: bytes) -> bool:
-        """Whether the messages that are whole with this chunk hold a COMMIT."""
+        """Whether the messages that this chunk completes contain a COMMIT."""
         self._rest += chunk
         found = False
         while not self._is_started and len(self._rest) >= UNTYPED_HEADER_BYTES:

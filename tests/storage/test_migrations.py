@@ -1,20 +1,24 @@
-"""The schema: brought up to date once, all or nothing, and never touched by the wrong version."""
+"""Migrations: each is applied once, all or none, and only by a version that knows the schema."""
 
 import asyncio
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mentorsync.storage import migrator
+from mentorsync.storage import migrator, waiting
 from mentorsync.storage.engine import Engine
 from mentorsync.storage.errors import StorageSetupError
 from mentorsync.storage.migrator import check_current, migrate
+from mentorsync.storage.sqlite.engine import SqliteEngine
 
+from tests.server_process import wait_until
 from tests.storage.opened import Clock, EventIds, OpenEngine
 
-INITIAL = "0001_initial"
+ALL = ["0001_initial", "0002_heads"]
+IMPATIENT_SECONDS = 0.1
 NEWER = """
 def up(migrator, db):
     db.execute_sql("CREATE TABLE newer (id INTEGER)")
@@ -47,8 +51,8 @@ def contents(engine: Engine) -> dict[str, list[Any]]:
 
 
 def test_a_migration_is_applied_once(empty_engine: Engine) -> None:
-    """The second time there is nothing to do."""
-    assert migrate(empty_engine) == [INITIAL]
+    """The second run changes nothing."""
+    assert migrate(empty_engine) == ALL
     before = contents(empty_engine)
     assert migrate(empty_engine) == []
     assert contents(empty_engine) == before
@@ -57,7 +61,7 @@ def test_a_migration_is_applied_once(empty_engine: Engine) -> None:
 
 def test_a_database_without_the_schema_is_not_served(empty_engine: Engine) -> None:
     """The message says what to run."""
-    with pytest.raises(StorageSetupError, match=r"lacks 0001_initial: run `mentorsync migrate` first"):
+    with pytest.raises(StorageSetupError, match=r"lacks 0001_initial, 0002_heads: run `mentorsync migrate` first"):
         check_current(empty_engine)
     assert empty_engine.database.get_tables() == []
 
@@ -65,15 +69,15 @@ def test_a_database_without_the_schema_is_not_served(empty_engine: Engine) -> No
 def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(
     engine: Engine, add_migration: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither migrate nor serve touches it."""
+    """Neither migrate nor serve changes it."""
     this_version = migrator.MIGRATIONS.with_name("this_version")
     shutil.copytree(migrator.MIGRATIONS, this_version)
-    add_migration("0002_newer", NEWER)
-    assert migrate(engine) == ["0002_newer"]
+    add_migration("0003_newer", NEWER)
+    assert migrate(engine) == ["0003_newer"]
     before = contents(engine)
     monkeypatch.setattr(migrator, "MIGRATIONS", this_version)
     for refused in (migrate, check_current):
-        with pytest.raises(StorageSetupError, match=r"newer version of mentorsync \(0002_newer\): nothing was changed"):
+        with pytest.raises(StorageSetupError, match=r"newer version of mentorsync \(0003_newer\): nothing was changed"):
             refused(engine)
     assert contents(engine) == before
 
@@ -81,19 +85,19 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(
 def test_a_migration_that_fails_half_way_leaves_nothing(
     empty_engine: Engine, add_migration: Callable[[str, str], None]
 ) -> None:
-    """Also the migrations before it are rolled back, and mended it can be applied."""
-    add_migration("0002_failing", FAILING)
+    """The migrations before it are rolled back, too. A corrected migration can be applied."""
+    add_migration("0003_failing", FAILING)
     with pytest.raises(RuntimeError, match="half-way"):
         migrate(empty_engine)
     assert empty_engine.database.get_tables() == []
-    add_migration("0002_failing", NEWER)
-    assert migrate(empty_engine) == [INITIAL, "0002_failing"]
+    add_migration("0003_failing", NEWER)
+    assert migrate(empty_engine) == [*ALL, "0003_failing"]
 
 
 async def test_two_migrations_at_once_apply_everything_once(
     open_engine: OpenEngine, clock: Clock, event_ids: EventIds
 ) -> None:
-    """One waits for the other and then finds nothing to do."""
+    """The others wait for the first, and then have nothing to do."""
 
     def migrate_and_close() -> list[str]:
         engine = open_engine(clock, event_ids)
@@ -103,11 +107,47 @@ async def test_two_migrations_at_once_apply_everything_once(
             engine.close()
 
     applied = await asyncio.gather(*(asyncio.to_thread(migrate_and_close) for _ in range(4)))
-    assert sorted(applied) == [[], [], [], [INITIAL]]
+    assert sorted(applied) == [[], [], [], ALL]
+
+
+def test_a_migration_waits_for_another_for_as_long_as_it_runs(
+    open_engine: OpenEngine,
+    clock: Clock,
+    event_ids: EventIds,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Longer than a write would wait for a lock, and after some seconds it says so."""
+    monkeypatch.setattr(waiting, "REPORT_SECONDS", 3 * IMPATIENT_SECONDS)
+    running, waiting_engine = open_engine(clock, event_ids), open_engine(clock, event_ids)
+    running.create()
+    running.check()
+    set_lock_timeout(waiting_engine, IMPATIENT_SECONDS)
+
+    def migrate_and_close() -> list[str]:
+        try:
+            return migrate(waiting_engine)
+        finally:
+            waiting_engine.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        with running.migrating():
+            applied = thread.submit(migrate_and_close)
+            wait_until(lambda: "another migration is running" in caplog.text or applied.done(), "the line")
+            assert not applied.done()
+        assert applied.result(10) == ALL
+    running.close()
+
+
+def set_lock_timeout(engine: Engine, seconds: float) -> None:
+    if isinstance(engine, SqliteEngine):
+        engine.database.timeout = seconds
+    else:
+        engine.database._options += f" -c lock_timeout={seconds}s"  # noqa: SLF001 - there is no other way in
 
 
 def test_a_database_of_another_program_is_refused(empty_engine: Engine) -> None:
-    """What stands in the way is told in one line, and stays as it is."""
+    """The error names the cause in one line, and the tables stay as they are."""
     empty_engine.database.execute_sql("CREATE TABLE events (id INTEGER)")
     before = contents(empty_engine)
     with pytest.raises(StorageSetupError, match=r"cannot be used: .*events.* already exists"):

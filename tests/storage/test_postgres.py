@@ -1,4 +1,4 @@
-"""What only PostgreSQL can show: its locks, its lost connections, its plans, and many writers on one log."""
+"""Behaviour of PostgreSQL alone: locks, lost connections, query plans, and several writers of one log."""
 
 import re
 import threading
@@ -14,10 +14,12 @@ from mentorsync.domain.status import EventType
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.migrator import check_current, migrate
 from mentorsync.storage.postgres import connections
+from mentorsync.storage.postgres import engine as engine_module
 from mentorsync.storage.postgres import store as store_module
 from mentorsync.storage.postgres.engine import PostgresEngine
+from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
-from mentorsync.storage.statements import ReadStatements
+from mentorsync.time_limits import RETRY_SECONDS
 
 from tests.databases import Databases, execute
 from tests.postgres_server import free_port
@@ -27,7 +29,6 @@ from tests.storage.opened import MENTOR_ID, Clock
 
 PAUSE = EventType.PAUSE
 WAIT_SECONDS = 10
-DAY = 86_400
 POISON = SubmitOperation("mntr_\ud800", PAUSE, "", None, None)  # no encoding can store this
 
 CONNECTIONS = (
@@ -38,14 +39,14 @@ INSERT_EVENTS = """
         n, n, 'evt_' || n, 'mntr_' || n %% 500, 1, NULL, TRUE, 2, n %% 5 = 0, '', n, n, NULL, 'k' || n, 'p' || n
     FROM generate_series(1, %s) AS n
 """
-# A sequence is not rolled back: it counts the tries.
-GIVE_WAY_TWICE = """
+# A rollback does not reset a sequence: it counts the attempts.
+FAIL_TWICE = """
     CREATE SEQUENCE tries;
-    CREATE FUNCTION give_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        IF nextval('tries') < 3 THEN RAISE EXCEPTION 'give way' USING ERRCODE = '{}'; END IF;
+    CREATE FUNCTION fail_twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF nextval('tries') < 3 THEN RAISE EXCEPTION 'try again' USING ERRCODE = '{}'; END IF;
         RETURN NEW;
     END $$;
-    CREATE TRIGGER give_way BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION give_way();
+    CREATE TRIGGER fail_twice BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION fail_twice();
 """
 INSERT_MENTORS = "INSERT INTO mentors SELECT mentor_id, 2, max(sequence), 0, count(*) FROM events GROUP BY mentor_id"
 
@@ -73,6 +74,20 @@ def open_store(url: str) -> Iterator[Callable[..., PostgresStore]]:
         engine.close()
 
 
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement sent from now on."""
+    sent: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def noted(cursor: psycopg.Cursor[Any], sql: str, *arguments: Any, **options: Any) -> psycopg.Cursor[Any]:
+        sent.append(sql)
+        return execute(cursor, sql, *arguments, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", noted)
+    return sent
+
+
 def submit(key: str) -> SubmitOperation:
     return SubmitOperation(MENTOR_ID, PAUSE, "", None, key)
 
@@ -83,37 +98,37 @@ def only_event(store: PostgresStore, operation: Operation) -> SyncEvent:
     return event
 
 
-class StandingClock(Clock):
-    """Stands still inside the first batch that asks it, until it is released."""
+class HangingClock(Clock):
+    """Hangs when the first batch reads it, until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = threading.Event()
+        self.read = threading.Event()
         self.released = threading.Event()
 
     def __call__(self) -> int:
-        self.asked.set()
+        self.read.set()
         assert self.released.wait(WAIT_SECONDS)
         return super().__call__()
 
 
-def test_who_stands_still_inside_a_batch_loses_the_log(open_store: Callable[..., PostgresStore]) -> None:
-    """The others go on at once without an error, and the batch that stood still is written after all, once."""
-    clock = StandingClock()
-    standing, other = open_store(clock), open_store()
+def test_a_server_that_hangs_inside_a_batch_loses_the_lock(open_store: Callable[..., PostgresStore]) -> None:
+    """Other servers write without an error, and the batch that hung is written once, after them."""
+    clock = HangingClock()
+    hanging, other = open_store(clock), open_store()
     with ThreadPoolExecutor(1) as thread:
         try:
-            outcome = thread.submit(only_event, standing, submit("standing"))
-            assert clock.asked.wait(WAIT_SECONDS)
+            outcome = thread.submit(only_event, hanging, submit("hanging"))
+            assert clock.read.wait(WAIT_SECONDS)
             assert only_event(other, submit("other")).sequence == 1
         finally:
             clock.released.set()
         assert outcome.result(WAIT_SECONDS).sequence == 2
-    assert only_event(other, submit("standing")) == outcome.result()
+    assert only_event(other, submit("hanging")) == outcome.result()
 
 
 def test_an_operation_that_fails_leaves_no_lock_behind(url: str, open_store: Callable[..., PostgresStore]) -> None:
-    """Whatever it fails with, its transaction is over."""
+    """Its transaction ends, whatever the error is."""
     store = open_store()
     with pytest.raises(ValueError, match="surrogate"):
         store.transact([POISON])
@@ -122,31 +137,31 @@ def test_an_operation_that_fails_leaves_no_lock_behind(url: str, open_store: Cal
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
-def test_a_transaction_that_has_to_give_way_is_tried_again(
+def test_a_transaction_that_postgresql_aborts_is_tried_again(
     url: str, open_store: Callable[..., PostgresStore], sqlstate: str
 ) -> None:
-    """Until it succeeds, and then it has happened once."""
-    execute(url, GIVE_WAY_TWICE.format(sqlstate))
+    """A serialization failure and a deadlock are retried until the batch is written, once."""
+    execute(url, FAIL_TWICE.format(sqlstate))
     assert only_event(open_store(), submit("once")).sequence == 1
     assert execute(url, "SELECT last_value FROM tries") == [(3,)]
     assert execute(url, "SELECT count(*) FROM events") == [(1,)]
 
 
 class FakeTime:
-    """Time that passes by sleeping alone."""
+    """A clock that only `sleep` moves."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
 
     def monotonic(self) -> float:
-        return round(sum(self.pauses), 9)  # as exact as a real clock
+        return round(sum(self.pauses), 9)  # without the errors of adding floats
 
     def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
 
 class TestBackOff:
-    """How long a batch is tried again while the database is away."""
+    """How long a batch is tried again while the database is down."""
 
     @pytest.fixture
     def time(self, monkeypatch: pytest.MonkeyPatch) -> FakeTime:
@@ -156,13 +171,13 @@ class TestBackOff:
 
     @pytest.fixture
     def store(self) -> Iterator[PostgresStore]:
-        """A store of a database that nobody serves."""
+        """A store whose database has no server."""
         engine = PostgresEngine(f"postgresql://127.0.0.1:{free_port()}/nowhere")
         yield engine.open_store()
         engine.close()
 
-    def test_pauses_grow_by_chance_and_end_in_time(self, store: PostgresStore, time: FakeTime) -> None:
-        """Each is up to twice as long as the one before, no two servers' alike, and none lasts beyond the end."""
+    def test_pauses_grow_and_are_random(self, store: PostgresStore, time: FakeTime) -> None:
+        """The longest possible pause doubles each time, and the last pause ends with RETRY_SECONDS."""
         with pytest.raises(StorageUnavailableError):
             store.transact([submit("in vain")])
         *pauses, last = time.pauses
@@ -170,10 +185,10 @@ class TestBackOff:
         assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
         assert len({pause / most for pause, most in zip(pauses, longest, strict=True)}) == len(pauses) > 3
         assert last <= longest[-1] * 2
-        assert sum(time.pauses) == pytest.approx(store_module.RETRY_SECONDS)
+        assert sum(time.pauses) == pytest.approx(RETRY_SECONDS)
 
-    def test_who_comes_while_it_is_away_is_told_at_once(self, store: PostgresStore, time: FakeTime) -> None:
-        """Only the first batch waits for its return."""
+    def test_batches_after_the_first_fail_at_once(self, store: PostgresStore, time: FakeTime) -> None:
+        """Only the first batch of an outage waits for the database."""
         with pytest.raises(StorageUnavailableError):
             store.transact([submit("first")])
         time.pauses.clear()
@@ -191,7 +206,7 @@ def locks(url: str) -> list[tuple[Any, ...]]:
 
 
 class TestCutAtCommit:
-    """The connection is lost at COMMIT, and with it the word whether that happened."""
+    """The connection is lost at COMMIT, so that the server does not know whether the batch was committed."""
 
     @pytest.fixture
     def proxy(self, url: str) -> Iterator[CommitProxy]:
@@ -213,7 +228,7 @@ class TestCutAtCommit:
     def test_a_submit_without_key_and_time_happens_once(
         self, url: str, proxy: CommitProxy, store: PostgresStore, *, is_committed: bool
     ) -> None:
-        """Nothing but the batch's own record can tell whether it happened."""
+        """Only the batch's head shows whether it was committed."""
         before = execute(url, "SELECT count(*) FROM events")[0][0]
         (proxy.cut_before_answer if is_committed else proxy.cut_before_commit)()
         proxy.mend()
@@ -227,7 +242,7 @@ class TestCutAtCommit:
     def test_an_answer_that_never_comes_is_looked_up(
         self, url: str, proxy: CommitProxy, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Also where the silence lasted for longer than a batch is tried again."""
+        """The batch is looked up even if the wait for the answer took all the time for retries."""
         monkeypatch.setattr(connections, "SILENCE_SECONDS", 0.3)
         monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.1)
         before = execute(url, "SELECT count(*) FROM events")[0][0]
@@ -240,7 +255,7 @@ class TestCutAtCommit:
     def test_an_update_that_another_replica_has_overwritten_since_stays_overwritten(
         self, url: str, proxy: CommitProxy, store: PostgresStore, open_store: Callable[..., PostgresStore]
     ) -> None:
-        """The update happened before the other's, and is answered so; it is not made a second time."""
+        """The first update was committed before the other, so its answer says so, and it is not repeated."""
         other = open_store()
         event = only_event(store, submit("event"))
         proxy.cut_before_answer()
@@ -259,7 +274,7 @@ class TestCutAtCommit:
 
 
 def test_a_server_keeps_no_connection_that_it_does_not_need(url: str) -> None:
-    """It opens one to look at the schema, beside those that operators are told of."""
+    """The connection that checked the schema is closed: docs/operations.md counts the others only."""
     engine = PostgresEngine(url)
     check_current(engine)
     with engine.serving():
@@ -267,21 +282,58 @@ def test_a_server_keeps_no_connection_that_it_does_not_need(url: str) -> None:
     engine.close()
 
 
-def test_writers_that_are_long_gone_are_forgotten(url: str, open_store: Callable[..., PostgresStore]) -> None:
-    """A server's first batch removes the records of those that have written nothing for a day."""
-    clock = Clock()
-    only_event(open_store(clock), submit("long ago"))
-    clock.seconds = 1
-    only_event(open_store(clock), submit("a day ago"))
-    clock.seconds = DAY + 1
-    store = open_store(clock)
-    only_event(store, submit("now"))
-    only_event(store, submit("again"))
-    assert execute(url, "SELECT last_batch FROM writers ORDER BY updated_at") == [(1,), (2,)]
+class TestSlowReads:
+    """A read that takes too long keeps no backend busy, and is not tried again."""
+
+    SLEEPING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)'"
+    SLOW = "SELECT nextval('tries'), pg_sleep(60)"  # a sequence is not rolled back: it counts the tries
+
+    def test_postgresql_ends_it(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The backend is free again, whether or not the caller still waits."""
+        execute(url, "CREATE SEQUENCE tries")
+        monkeypatch.setattr(engine_module, "READ_OPTIONS", f"{connections.OPTIONS} -c statement_timeout=0.3s")
+        engine = PostgresEngine(url)
+        with engine.serving():
+            with pytest.raises(StorageUnavailableError, match="statement timeout"):
+                engine.open_reader()._query(self.SLOW, ())  # noqa: SLF001 - no read of ours is slow enough
+            assert execute(url, self.SLEEPING.replace("%", "%%"), ()) == [(0,)]
+        engine.close()
+        assert execute(url, "SELECT last_value FROM tries") == [(1,)]
+
+    def test_it_is_not_tried_again_when_postgresql_is_silent(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A second attempt would take longer than any caller waits."""
+        execute(url, "CREATE SEQUENCE tries")
+        monkeypatch.setattr(connections, "SILENCE_SECONDS", 0.3)
+        engine = PostgresEngine(url)
+        with engine.serving(), pytest.raises(StorageUnavailableError, match="silent"):
+            engine.open_reader()._query(self.SLOW, ())  # noqa: SLF001 - as above
+        engine.close()
+        assert execute(url, "SELECT last_value FROM tries") == [(1,)]
+
+    async def test_a_read_waits_for_a_lock_once(
+        self, url: str, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+    ) -> None:
+        """A migration, for example, may hold the lock."""
+        monkeypatch.setattr(engine_module, "READ_OPTIONS", f"{connections.OPTIONS} -c lock_timeout=0.3s")
+        engine = PostgresEngine(url)
+        with psycopg.connect(url) as connection:
+            connection.execute("LOCK TABLE heads")
+            with pytest.raises(StorageUnavailableError, match="lock timeout"):
+                await engine.open_reader().probe()
+        engine.close()
+        assert statements.count(PostgresReadStatements(engine.database).probe) == 1
+
+    def test_the_limit_is_set_for_reads_alone(self, url: str) -> None:
+        """A batch may wait longer for the log's lock."""
+        engine = PostgresEngine(url)
+        limit = "SELECT current_setting('statement_timeout')"
+        assert engine.open_reader()._query(limit, ()) == [("5s",)]  # noqa: SLF001 - as above
+        assert engine.database.execute_sql(limit).fetchall() == [("0",)]
+        engine.close()
 
 
 class TestCost:
-    """What PostgreSQL is asked to do for a call does not grow with what there is, or what comes together."""
+    """The work of a call grows neither with the size of the tables nor with the size of a batch."""
 
     @pytest.fixture
     def engine(self, url: str) -> Iterator[PostgresEngine]:
@@ -289,27 +341,14 @@ class TestCost:
         yield engine
         engine.close()
 
-    @pytest.fixture
-    def statements(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """Every statement sent from now on."""
-        sent: list[str] = []
-        execute = psycopg.Cursor.execute
-
-        def noted(cursor: psycopg.Cursor[Any], sql: str, *arguments: Any, **options: Any) -> psycopg.Cursor[Any]:
-            sent.append(sql)
-            return execute(cursor, sql, *arguments, **options)
-
-        monkeypatch.setattr(psycopg.Cursor, "execute", noted)
-        return sent
-
     def test_a_batch_takes_as_many_statements_whatever_its_size(
         self, engine: PostgresEngine, statements: list[str]
     ) -> None:
-        """Each kind of operation is loaded and written as a set."""
+        """One statement loads or writes all operations of a kind."""
         store = engine.open_store()
 
         def cost(size: int) -> int:
-            """Of a batch with that many submits, updates and deletes each."""
+            """The number of statements of a batch with `size` submits, updates and deletes each."""
             operations = [submit(f"{size}-{number}") for number in range(3 * size)]
             events = [outcome for outcome in store.transact(operations).outcomes if isinstance(outcome, SyncEvent)]
             statements.clear()
@@ -322,13 +361,13 @@ class TestCost:
             )
             return len(statements)
 
-        assert cost(1) == cost(80) == 14
+        assert cost(1) == cost(80) == 13
         store.close()
 
     async def test_a_page_and_a_snapshot_are_one_query_each(
         self, engine: PostgresEngine, statements: list[str]
     ) -> None:
-        """With the total, whether or not anything is pending."""
+        """The query returns the total, too, even if nothing is pending."""
         store, reader = engine.open_store(), engine.open_reader()
         for _ in range(2):
             store.transact([submit(str(number)) for number in range(100)])
@@ -342,9 +381,7 @@ class TestCost:
     def test_every_statement_is_served_by_an_index(
         self, url: str, engine: PostgresEngine, statements: list[str], events: int
     ) -> None:
-        """By the plan for any parameters, also by one made while the tables were empty, or so small that going through
-        all of them was cheaper.
-        """
+        """A plan uses an index even if it was made while the tables were so small that a scan was cheaper."""
         if events:
             fill(url, events)
         store = engine.open_store()
@@ -354,37 +391,37 @@ class TestCost:
         store.transact(
             [submit("new"), UpdateOperation(event.sync_event_id, None, "x"), DeleteOperation(other.sync_event_id)]
         )
-        reads = ReadStatements(engine.database, limits_joins=False)
+        reads = PostgresReadStatements(engine.database)
         indexes = dict.fromkeys((sql for sql in statements if sql not in ("BEGIN", "COMMIT")), "")
         indexes[reads.page] = "using events_pending on events"
         indexes[reads.page_from_end] = "Scan Backward using events_pending on events"
         indexes[reads.mentor_page] = indexes[reads.snapshot] = "using events_pending_of_mentor on events"
-        assert len(indexes) == 16
+        assert len(indexes) == 15
         for sql, index in indexes.items():
             plan = generic_plan(engine, sql)
             assert index in plan
             assert not re.search("Seq Scan|Hash Join|Merge Join|JIT", plan), plan
 
     def test_no_statement_is_planned_for_each_call(self, url: str, engine: PostgresEngine) -> None:
-        """PostgreSQL would plan a page anew each time, since it knows nothing of a limit that is a parameter."""
+        """By default PostgreSQL would plan a page again for each call, because its limit is a parameter."""
         fill(url, 50_000)
         connection = engine.database.connection()
         for _ in range(20):
-            connection.execute(ReadStatements(engine.database, limits_joins=False).page, (0, 20, 0))
+            connection.execute(PostgresReadStatements(engine.database).page, (0, 20, 0))
         plans = connection.execute("SELECT generic_plans > 0, custom_plans FROM pg_prepared_statements").fetchall()
         assert plans == [(True, 0)]
 
 
 def fill(url: str, events: int) -> None:
-    """Puts events in, of which a fifth are acknowledged, of 500 mentors."""
+    """Inserts events of 500 mentors. A fifth of the events are acknowledged."""
     execute(url, INSERT_EVENTS, (events,))
     execute(url, INSERT_MENTORS)
-    execute(url, "UPDATE log SET last_revision = %s", (events,))
+    execute(url, "UPDATE heads SET last_revision = %s", (events,))
     execute(url, "VACUUM ANALYZE")
 
 
 def generic_plan(engine: PostgresEngine, sql: str) -> str:
-    """PostgreSQL's own word on how it runs a statement whose parameters it does not know."""
+    """PostgreSQL's plan of a statement for any parameters."""
     connection = engine.database.connection()
     connection.execute("SET plan_cache_mode = force_generic_plan")
     parts = sql.split("%s")

@@ -64,7 +64,7 @@ class TestPlans:
 
     def test_reads_use_the_partial_indexes(self, sqlite_engine: SqliteEngine) -> None:
         """All pending events come from one partial index in its order, a mentor's from the other alone."""
-        statements = ReadStatements(sqlite_engine.database, limits_joins=True)
+        statements = ReadStatements(sqlite_engine.database)
         indexes = {
             statements.page: " USING INDEX events_pending",
             statements.page_from_end: " USING INDEX events_pending",
@@ -79,14 +79,14 @@ class TestPlans:
 
     def test_a_snapshot_is_read_as_it_lies(self, sqlite_engine: SqliteEngine) -> None:
         """Nothing is copied or sorted on the way: two look-ups, and the events in the index's order."""
-        snapshot = ReadStatements(sqlite_engine.database, limits_joins=True).snapshot
+        snapshot = ReadStatements(sqlite_engine.database).snapshot
         steps = self.plan(sqlite_engine, snapshot)
         assert len(steps) == 2
         assert not [parent for parent, _detail in steps if parent]
 
     def test_reads_sort_nothing_but_the_page(self, sqlite_engine: SqliteEngine) -> None:
         """A temporary B-tree is only ever built over the page's rows, of which there are 100 at most."""
-        statements = ReadStatements(sqlite_engine.database, limits_joins=True)
+        statements = ReadStatements(sqlite_engine.database)
         for sql in vars(statements).values():
             assert not [
                 detail for parent, detail in self.plan(sqlite_engine, sql) if parent and "TEMP B-TREE" in detail
@@ -233,7 +233,7 @@ class TestOneServer:
                 thread.start()
             for thread in threads:
                 thread.join()
-        assert sorted(applied) == [[]] * 120 + [["0001_initial"]] * 40
+        assert sorted(applied) == [[]] * 120 + [["0001_initial", "0002_heads"]] * 40
 
 
 class TestDurability:

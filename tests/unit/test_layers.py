@@ -35,7 +35,7 @@ ALLOWED = {
         "grpc_health",
         "grpc_reflection",
     },
-    SERVER / "config.py": set(),
+    SERVER / "config.py": {"mentorsync.storage.urls"},
     SERVER / "logs.py": {"mentorsync.time_limits"},
     SERVER / "metrics.py": {"prometheus_client", "mentorsync.storage.store"},
     SERVER / "metrics_server.py": {"prometheus_client"},

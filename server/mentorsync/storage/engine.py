@@ -10,6 +10,7 @@ from mentorsync.storage.errors import StorageSetupError
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.sqlite.engine import SqliteEngine
 from mentorsync.storage.store import Store
+from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
 
 SQLITE_PREFIX = "sqlite:///"
 POSTGRES_PREFIXES = ("postgresql://", "postgres://")
@@ -61,6 +62,8 @@ def open_engine(url: str) -> Engine:
         if path and path != ":memory:" and not path.endswith("/"):
             return SqliteEngine(Path(path))
     if url.startswith(POSTGRES_PREFIXES):
+        if not is_clear(url):
+            raise StorageSetupError(f"the database URL is not clear: {PERCENT_ENCODING}")
         return _postgres_engine(url)
     raise StorageSetupError(
         "a database URL is sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "

@@ -1,4 +1,4 @@
-"""Brings a database to this version's schema, and refuses one that is not."""
+"""Migrates a database to this version's schema, and refuses to serve one that has another schema."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 
 
 def migrate(engine: Engine) -> list[str]:
-    """Applies what is missing, all or nothing, and returns the names applied.
+    """Applies the missing migrations, all or none, and returns their names.
 
     Raises StorageSetupError when the database belongs to a newer version of the service.
     """
@@ -40,7 +40,7 @@ def check_current(engine: Engine) -> None:
 
 @contextmanager
 def _refusing(engine: Engine) -> Iterator[None]:
-    """Turns what the database says to its schema into a refusal: a damaged file, or another program's."""
+    """Turns the database's errors, of a damaged file or another program's tables, into StorageSetupError."""
     try:
         yield
     except PeeweeException as error:

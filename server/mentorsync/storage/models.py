@@ -1,4 +1,4 @@
-"""The tables. Their definition lies in the migrations; these models are what queries are written with."""
+"""The tables, as queries are written with them. The migrations define them."""
 
 from peewee import (
     SQL,
@@ -10,15 +10,13 @@ from peewee import (
     TextField,
 )
 
-# Written out, never as parameters: only then does a planner see that the partial indexes of 0001_initial apply.
+# Literals, never parameters: only then does a planner see that the partial indexes of 0001_initial apply.
 PENDING = SQL("accepted AND NOT acknowledged AND deleted_at IS NULL")
-# The log's one row, by its index: PostgreSQL is told to use indexes alone, and where a statement cannot, releases up to
-# 17 add so high a cost that they no longer tell the rest of a good plan from that of a bad one.
-THE_ROW = SQL("id = 1")
+THE_ROW = SQL("id = 1")  # of `log`
 
 
 class LogModel(Model):
-    """The one row that every batch of writes locks first and writes last."""
+    """SQLite's log head: one row, which every batch updates. On PostgreSQL `log` is a view of the newest head."""
 
     id = SmallIntegerField(primary_key=True)
     last_revision = BigIntegerField()
@@ -28,6 +26,20 @@ class LogModel(Model):
     class Meta:
         database = DatabaseProxy()
         table_name = "log"
+
+
+class HeadModel(Model):
+    """PostgreSQL's log heads: one row for each batch, with a sequence before which no event is pending."""
+
+    last_revision = BigIntegerField(primary_key=True)
+    last_server_timestamp = BigIntegerField()
+    pending_total = BigIntegerField()
+    first_pending = BigIntegerField()
+    writer_id = BigIntegerField()
+
+    class Meta:
+        database = DatabaseProxy()
+        table_name = "heads"
 
 
 class MentorModel(Model):

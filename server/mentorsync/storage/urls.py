@@ -1,9 +1,26 @@
-"""Database URLs as people may see them."""
+"""Database URLs: which are clear, and how people may see them."""
 
-from urllib.parse import urlsplit
+import re
+
+HOST = r"(?:[\w.%-]*|\[[\w:.%]+\])(?::\d*)?"
+# As PostgreSQL's client reads a URL: the user and password end at the first @, if no slash comes before it. If they
+# hold an unescaped / or @, the client takes a part of the password for a part of the hosts, the name or the query. Such
+# hosts, names and queries do not match.
+URL = re.compile(
+    rf"(?P<scheme>[a-z]+)://(?:[^@/]*@)?(?P<hosts>{HOST}(?:,{HOST})*)(?P<name>/[^@/?#]*)?(?:\?[^@]*)?", re.ASCII
+)
+HIDDEN = "postgresql://(hidden: its user, password or name has characters that must be percent-encoded)"
+PERCENT_ENCODING = "in its user and password the characters / ? # @ : % must be percent-encoded, such as / as %2F"
+
+
+def is_clear(url: str) -> bool:
+    """Whether it is certain which part of a PostgreSQL database's URL is the password."""
+    return URL.fullmatch(url) is not None
 
 
 def without_credentials(url: str) -> str:
-    """A URL with neither user nor password nor query, for terminals and logs."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """A URL with neither user nor password nor query, for terminals and logs. A URL that is not clear is not shown."""
+    if url.startswith("sqlite:"):
+        return url
+    parts = URL.fullmatch(url)
+    return f"{parts['scheme']}://{parts['hosts']}{parts['name'] or ''}" if parts else HIDDEN

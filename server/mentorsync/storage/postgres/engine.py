@@ -1,4 +1,4 @@
-"""PostgreSQL: many processes, one log. Whoever writes locks the log's row first, so that commits have one order."""
+"""PostgreSQL: many processes, one log. Each write transaction takes the log's lock first: commits have one order."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,21 +6,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import peewee
+from psycopg.errors import LockNotAvailable
 
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
-from mentorsync.storage.models import LogModel
-from mentorsync.storage.postgres.connections import CLOCK, FAILURES, TRANSIENT, Database, ImpatientConnection
+from mentorsync.storage.postgres.connections import (
+    CLOCK,
+    FAILURES,
+    READ_OPTIONS,
+    TOO_SLOW,
+    TRANSIENT,
+    Database,
+    ImpatientConnection,
+)
+from mentorsync.storage.postgres.heads import LOCK_LOG
+from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Row
-from mentorsync.storage.statements import (
-    ReadStatements,
-)
 from mentorsync.storage.urls import without_credentials
+from mentorsync.storage.waiting import reported_wait
 
 READ_THREADS = 4  # each with a connection of its own; more only queue for the interpreter
-MIGRATION_LOCK = 0x6D656E746F72  # any number that nobody else's advisory locks use: "mentor"
+MIGRATION_LOCK = 0x6D656E746F72  # an advisory lock's key, which no other program is likely to use: "mentor"
 
 
 class PostgresEngine:
@@ -37,6 +45,7 @@ class PostgresEngine:
     ) -> None:
         self._url = url
         self.database = Database(url)
+        self._read_database = Database(url, READ_OPTIONS)
         self.clock = clock or self._database_clock
         self._given_clock = clock
         self._new_event_id = new_event_id
@@ -61,34 +70,53 @@ class PostgresEngine:
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Any number of servers may run. Their connections are impatient, unlike those of migrations."""
-        self.database.close()  # the schema has been looked at: this thread has no more to ask
-        self.database.connection_type = ImpatientConnection
+        self.database.close()  # this thread has checked the schema, and needs the connection no more
+        self.database.connection_type = self._read_database.connection_type = ImpatientConnection
         yield
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
+        """Waits for another migration for as long as it runs, but for the locks on tables no longer than a write would.
+
+        While a migration waits for a table's lock, nobody else can use the table.
+        """
         with self.database.atomic():
-            self.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            self.database.execute_sql("SET LOCAL lock_timeout = 0")
+            with reported_wait(f"{self}: another migration is running; waiting until it has ended"):
+                self.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            self.database.execute_sql("SET LOCAL lock_timeout = DEFAULT")
+            with self._table_locks():
+                yield
+
+    @contextmanager
+    def _table_locks(self) -> Iterator[None]:
+        try:
             yield
+        except peewee.OperationalError as error:
+            if not isinstance(error.__context__, LockNotAvailable):
+                raise
+            raise StorageSetupError(
+                f"{self}: another transaction, such as a backup's, kept its tables locked: nothing was changed; "
+                "end it, then migrate again"
+            ) from error
 
     @contextmanager
     def write_transaction(self) -> Iterator[None]:
-        with self.database.atomic(), self.database.bind_ctx([LogModel]):
-            LogModel.select().for_update().execute()
+        with self.database.atomic():
+            self.database.execute_sql(LOCK_LOG)
             yield
 
     def open_store(self) -> PostgresStore:
         return PostgresStore(self.database, self._given_clock, self._new_event_id)
 
     def open_reader(self) -> Reader:
-        return Reader(
-            self._query, ReadStatements(self.database, limits_joins=False), self._executor, self._deep_executor
-        )
+        return Reader(self._query, PostgresReadStatements(self.database), self._executor, self._deep_executor)
 
     def close(self) -> None:
         self._executor.shutdown()
         self._deep_executor.shutdown()
         self.database.close_everywhere()
+        self._read_database.close_everywhere()
 
     def _database_clock(self) -> int:
         microseconds: int = self.database.execute_sql(CLOCK).fetchone()[0]
@@ -97,14 +125,19 @@ class PostgresEngine:
     def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         try:
             return self._query_once(sql, parameters)
+        except TOO_SLOW as error:
+            raise self._unavailable(error) from error
         except TRANSIENT:
-            self.database.close()  # it may just be an old connection: a new one tells
+            self._read_database.close()  # an old connection may have been lost: a new one may work
         try:
             return self._query_once(sql, parameters)
         except FAILURES as error:
-            self.database.close()
-            raise StorageUnavailableError(str(error).strip()) from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StorageUnavailableError:
+        self._read_database.close()
+        return StorageUnavailableError(str(error).strip())
 
     def _query_once(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
-        rows: list[Row] = self.database.connection().execute(sql, parameters).fetchall()
+        rows: list[Row] = self._read_database.connection().execute(sql, parameters).fetchall()
         return rows

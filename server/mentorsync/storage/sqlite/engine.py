@@ -4,12 +4,12 @@ import fcntl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
-from peewee import PeeweeException, SqliteDatabase
+from peewee import OperationalError, PeeweeException, SqliteDatabase
 
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
@@ -19,6 +19,7 @@ from mentorsync.storage.sqlite.checkpoints import FAILURES
 from mentorsync.storage.sqlite.file import DatabaseFile
 from mentorsync.storage.sqlite.store import SqliteStore
 from mentorsync.storage.statements import ReadStatements
+from mentorsync.storage.waiting import reported_wait
 from mentorsync.time_limits import BUSY_SECONDS
 
 LOCKED_PAUSE_SECONDS = 0.01  # between two attempts to open a new file that other processes are opening, too
@@ -137,14 +138,29 @@ class SqliteEngine:
         with self.database.atomic("IMMEDIATE"):
             yield
 
-    migrating = write_transaction
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """Waits for another migration for as long as it runs."""
+        with ExitStack() as stack:
+            with reported_wait(f"{self}: another migration is running; waiting until it has ended"):
+                while not self._is_entered(stack):
+                    continue  # each try waits for BUSY_SECONDS
+            yield
+
+    def _is_entered(self, stack: ExitStack) -> bool:
+        try:
+            stack.enter_context(self.write_transaction())
+        except OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            return False
+        return True
 
     def open_store(self) -> SqliteStore:
         return SqliteStore(self.database, self._file, self.clock, self._new_event_id)
 
     def open_reader(self) -> Reader:
-        statements = ReadStatements(self.database, limits_joins=True)
-        return SqliteReader(self._file, self._query, statements, None, self._deep_executor)
+        return SqliteReader(self._file, self._query, ReadStatements(self.database), None, self._deep_executor)
 
     def close(self) -> None:
         """Closes the connections of the calling thread and of the deep-page thread."""

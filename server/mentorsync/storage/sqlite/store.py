@@ -10,9 +10,10 @@ from peewee import EXCLUDED, SQL, SqliteDatabase
 from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import LogHead
+from mentorsync.storage.deciding import Loaded, decide
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.models import EventModel, LogModel, MentorModel
-from mentorsync.storage.rows import Concerns, Row, changes_of, event_from_row, mentor_from_row
+from mentorsync.storage.rows import BatchKeys, Row, changes_of
 from mentorsync.storage.sqlite.checkpoints import FAILURES, Checkpoints
 from mentorsync.storage.sqlite.file import DatabaseFile
 from mentorsync.storage.statements import (
@@ -20,6 +21,7 @@ from mentorsync.storage.statements import (
     MUTABLE_EVENT_FIELDS,
     MUTABLE_MENTOR_FIELDS,
     LoadStatements,
+    Query,
     compiled,
 )
 from mentorsync.storage.store import Commit
@@ -121,16 +123,14 @@ class SqliteStore:
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            ledger = self._load(connection, Concerns.of(operations))
-            clock_ahead = ledger.clock_ahead
-            outcomes = ledger.apply_all(operations)
+            ledger, commit = decide(operations, self._load(connection, BatchKeys.of(operations)), self._new_event_id)
             if ledger.has_changes or not operations:  # a probe must write, too
                 self._save(connection, ledger)
             connection.execute("COMMIT")
         except BaseException:
             self._roll_back(connection)
             raise
-        return Commit(outcomes, ledger.head, clock_ahead, ledger.has_erased_text)
+        return commit
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         try:
@@ -139,20 +139,14 @@ class SqliteStore:
         except sqlite3.Error:
             self._database.close()  # the next batch opens a new connection
 
-    def _load(self, connection: sqlite3.Connection, concerns: Concerns) -> Ledger:
+    def _load(self, connection: sqlite3.Connection, keys: BatchKeys) -> Loaded:
         statements = self._load_statements
 
-        def rows(sql: str, values: list[str]) -> list[Row]:
-            return connection.execute(sql, (json_array(values),)).fetchall() if values else []
+        def rows(queries: list[Query]) -> list[Row]:
+            return [row for sql, values in queries for row in connection.execute(sql, (json_array(values),))]
 
-        events = rows(statements.events_by_request_key, concerns.request_keys)
-        events += rows(statements.events_by_id, concerns.sync_event_ids)
-        mentors = rows(statements.mentors_by_id, concerns.mentor_ids)
-        mentors += rows(statements.mentors_by_event_id, concerns.sync_event_ids)
-        head = LogHead(*connection.execute(self._select_head).fetchone())
-        return Ledger(
-            head, map(mentor_from_row, mentors), map(event_from_row, events), self._clock(), self._new_event_id
-        )
+        mentors, events = rows(statements.mentors(keys)), rows(statements.events(keys))
+        return Loaded(LogHead(*connection.execute(self._select_head).fetchone()), mentors, events, self._clock())
 
     def _save(self, connection: sqlite3.Connection, ledger: Ledger) -> None:
         connection.executemany(self._insert_event, ledger.new_events.values())

@@ -1,0 +1,28 @@
+"""The part of a write transaction that every engine shares: what happens between loading rows and saving changes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from mentorsync.domain.ledger import Ledger
+from mentorsync.domain.operations import Operation
+from mentorsync.domain.records import LogHead
+from mentorsync.storage.rows import Row, event_from_row, mentor_from_row
+from mentorsync.storage.store import Commit
+
+
+class Loaded(NamedTuple):
+    """What one batch needs to know. `mentors` and `events` are rows; `clock` is in microseconds."""
+
+    head: LogHead
+    mentors: Iterable[Row]
+    events: Iterable[Row]
+    clock: int
+
+
+def decide(operations: Sequence[Operation], loaded: Loaded, new_event_id: Callable[[], str]) -> tuple[Ledger, Commit]:
+    """Decides operations in order. The ledger then holds what is to be saved, and the Commit is the batch's result."""
+    mentors, events = map(mentor_from_row, loaded.mentors), map(event_from_row, loaded.events)
+    ledger = Ledger(loaded.head, mentors, events, loaded.clock, new_event_id)
+    clock_ahead = ledger.clock_ahead
+    outcomes = ledger.apply_all(operations)
+    return ledger, Commit(outcomes, ledger.head, clock_ahead, ledger.has_erased_text)

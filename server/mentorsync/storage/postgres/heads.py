@@ -1,0 +1,56 @@
+"""The heads of the log on PostgreSQL: one row for each batch, of which the newest is the log's head.
+
+No head is ever updated. An old snapshot, such as a backup's, keeps dead versions of rows; the newest head is found
+without passing any of them.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mentorsync.domain.records import LogHead, SyncEvent
+from mentorsync.storage.models import PENDING
+
+LOG_LOCK = 0x6D656E746F73  # an advisory lock's key, as MIGRATION_LOCK: "mentos"
+# Puts the batches in one order. The next statement then sees everything that was committed before.
+LOCK_LOG = f"SELECT pg_advisory_xact_lock({LOG_LOCK})"
+
+# The first pending event is looked for once in so many revisions: the search walks the index's dead entries, of which
+# there may be many while an old snapshot is open. Page 1 walks the dead entries of at most so many revisions.
+RAISE_REVISIONS = 64
+
+SELECT_HEAD = (
+    "SELECT last_revision, last_server_timestamp, pending_total, first_pending "
+    "FROM heads ORDER BY last_revision DESC LIMIT 1"
+)
+# Parameter: a revision. The head of that revision and the next one, as far as they exist.
+SELECT_NEXT_HEAD = "SELECT last_revision, writer_id FROM heads WHERE last_revision >= %s ORDER BY last_revision LIMIT 2"
+INSERT = "INSERT INTO heads (last_revision, last_server_timestamp, pending_total, first_pending, writer_id) "
+INSERT_HEAD = f"{INSERT} VALUES (%s, %s, %s, %s, %s)"
+# Looks for the first pending event. Parameters: three fields of the head, the sequence to start from, the sequence of
+# the next event, for the case that none is pending, and the writer's id.
+FIRST_PENDING = f"SELECT sequence FROM events WHERE {PENDING.sql} AND sequence >= %s ORDER BY sequence LIMIT 1"  # noqa: S608 - of our own names
+INSERT_RAISED_HEAD = f"{INSERT} VALUES (%s, %s, %s, COALESCE(({FIRST_PENDING}), %s), %s)"
+
+
+class Head(NamedTuple):
+    """The log's head, and a sequence before which no event is pending."""
+
+    last_revision: int
+    last_server_timestamp: int
+    pending_total: int
+    first_pending: int
+
+    @property
+    def log_head(self) -> LogHead:
+        return LogHead(self.last_revision, self.last_server_timestamp, self.pending_total)
+
+
+def insert_head(
+    before: Head, after: LogHead, changed_events: Iterable[SyncEvent], writer_id: int
+) -> tuple[str, tuple[int, ...]]:
+    """The statement that stores the head after a batch, and its parameters. It must follow the batch's own changes."""
+    first_pending = min((event.sequence for event in changed_events if event.pending), default=before.first_pending)
+    first_pending = min(first_pending, before.first_pending)
+    if before.last_revision // RAISE_REVISIONS == after.last_revision // RAISE_REVISIONS:
+        return INSERT_HEAD, (*after, first_pending, writer_id)
+    return INSERT_RAISED_HEAD, (*after, first_pending, after.last_revision + 1, writer_id)

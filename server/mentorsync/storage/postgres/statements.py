@@ -1,0 +1,110 @@
+"""PostgreSQL's statements: the reads, and those that load and save a batch, with one array for each column."""
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Any
+
+from peewee import JOIN, SQL, BigIntegerField, BooleanField, Database, Select, SmallIntegerField, TextField, fn
+
+from mentorsync.storage.models import EventModel, HeadModel, MentorModel
+from mentorsync.storage.rows import Row
+from mentorsync.storage.statements import (
+    MUTABLE_EVENT_FIELDS,
+    MUTABLE_MENTOR_FIELDS,
+    OF_THE_MENTOR,
+    SNAPSHOT_HEAD,
+    SNAPSHOT_LIMIT,
+    compiled,
+    page,
+    page_from_end,
+    pending,
+    published,
+)
+
+TYPES = {TextField: "text", BigIntegerField: "bigint", SmallIntegerField: "smallint", BooleanField: "boolean"}
+
+
+class PostgresReadStatements:
+    """The SQL of the reads. Their parameters are those of ReadStatements.
+
+    All start at the head's `first_pending`: the index of pending events may hold any number of dead entries before it
+    while an old snapshot is open.
+    """
+
+    def __init__(self, database: Database) -> None:
+        parameter = SQL(database.param)
+        head = _newest_head(HeadModel.pending_total, HeadModel.first_pending).alias("head")
+        not_before = EventModel.sequence >= head.c.first_pending
+        self.page = compiled(_head_and(page(parameter, head.c.pending_total, not_before), head), database)
+        self.page_from_end = compiled(_head_and(page_from_end(parameter, head.c.pending_total), head), database)
+
+        this_mentor = MentorModel.mentor_id == parameter
+        its_total = MentorModel.select(MentorModel.pending_total).where(this_mentor)
+        not_before = EventModel.sequence >= _newest_head(HeadModel.first_pending)
+        events = page(parameter, its_total, EventModel.mentor_id == parameter, not_before)
+        self.mentor_page = compiled(_mentor_and(events, (MentorModel.pending_total,)).where(this_mentor), database)
+
+        events = pending(SNAPSHOT_LIMIT, OF_THE_MENTOR, not_before).alias("pending")
+        self.snapshot = compiled(_mentor_and(events, SNAPSHOT_HEAD).where(this_mentor), database)
+
+        self.probe = compiled(_newest_head(HeadModel.last_revision), database)
+
+
+def _newest_head(*fields: Any) -> Any:
+    return HeadModel.select(*fields).order_by(HeadModel.last_revision.desc()).limit(SQL("1"))
+
+
+def _head_and(events: Any, head: Any) -> Any:
+    query = Select([head], [head.c.pending_total, *published(events)])
+    return query.join(events, JOIN.LEFT_LATERAL, on=SQL("TRUE")).order_by(events.c.sequence)
+
+
+def _mentor_and(events: Any, fields: tuple[Any, ...]) -> Any:
+    query = MentorModel.select(*fields, *published(events))
+    return query.join(events, JOIN.LEFT_LATERAL, on=SQL("TRUE")).order_by(events.c.sequence)
+
+
+def member_of(field: Any) -> Any:
+    """The condition that a field's value is in the array given as the parameter."""
+    return field == fn.ANY(SQL("%s"))
+
+
+def columns_of(rows: Iterable[Row]) -> list[list[Any]]:
+    """The rows as one list for each column: the parameters of the statements below."""
+    # psycopg writes an enum's name where its number is meant.
+    return [
+        [int(value) if isinstance(value, IntEnum) else value for value in column] for column in zip(*rows, strict=True)
+    ]
+
+
+def _unnested(fields: Sequence[Any]) -> str:
+    """A FROM item that takes one array for each field."""
+    return f"unnest({', '.join(f'%s::{TYPES[type(field)]}[]' for field in fields)})"
+
+
+def _names(fields: Sequence[Any]) -> str:
+    return ", ".join(field.column_name for field in fields)
+
+
+def _insert_sql(model: Any) -> str:
+    fields = model._meta.sorted_fields  # noqa: SLF001 - Peewee's documented way to a model's fields
+    return f"INSERT INTO {model._meta.table_name} ({_names(fields)}) SELECT * FROM {_unnested(fields)}"  # noqa: S608, SLF001 - of our own names
+
+
+def _put_mentors_sql() -> str:
+    changes = ", ".join(f"{field.column_name} = EXCLUDED.{field.column_name}" for field in MUTABLE_MENTOR_FIELDS)
+    return f"{_insert_sql(MentorModel)} ON CONFLICT (mentor_id) DO UPDATE SET {changes}"
+
+
+def _update_events_sql() -> str:
+    changes = ", ".join(f"{field.column_name} = new.{field.column_name}" for field in MUTABLE_EVENT_FIELDS)
+    fields = (*MUTABLE_EVENT_FIELDS, EventModel.sequence)
+    return (
+        f"UPDATE events SET {changes} FROM {_unnested(fields)} AS new ({_names(fields)}) "  # noqa: S608 - of our own names
+        "WHERE events.sequence = new.sequence"
+    )
+
+
+INSERT_EVENTS = _insert_sql(EventModel)
+UPDATE_EVENTS = _update_events_sql()  # parameters: the columns of rows.changes_of
+PUT_MENTORS = _put_mentors_sql()
