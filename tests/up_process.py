@@ -5,29 +5,43 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
+
+import httpx
 
 from tests.server_process import WAIT_SECONDS, Database, command, environment, wait_until
 
 LISTENERS = ("grpc_address", "rest_address", "metrics_address", "gateway_admin_address")
 LAST_LINE = "Ctrl-C"
+PREFIX = "mentorsync: "
 
 
 class UpProcess:
-    """Started when made, and ready once `url` is asked for. `settings` go over free ports."""
+    """Serves once `announced` is filled, which the constructor waits for. `settings` replace free ports.
 
-    def __init__(self, database: Database, log: Path, flags: Sequence[str], **settings: str) -> None:
+    `stderr` takes the log in place of the file `log`.
+    """
+
+    def __init__(
+        self, database: Database, log: Path, flags: Sequence[str], *, stderr: int | None = None, **settings: str
+    ) -> None:
         self._log = log
         given = {"database_url": database.url} | dict.fromkeys(LISTENERS, "127.0.0.1:0") | settings
-        with log.open("ab") as stderr:
+        with log.open("ab") as file:
             self._process = subprocess.Popen(
-                command("up", *flags), env=environment(given), stdout=subprocess.PIPE, stderr=stderr, text=True
+                command("up", *flags),
+                env=environment(given),
+                stdout=subprocess.PIPE,
+                stderr=file if stderr is None else stderr,
+                text=True,
             )
-        self.told = self._told()
+        assert self._process.stdout
+        self.announced = read_announcement(self._process.stdout)
 
     @property
     def url(self) -> str:
         """Where REST is served."""
-        return self.told["REST"]
+        return self.announced["REST"]
 
     @property
     def parts(self) -> list[int]:
@@ -36,9 +50,22 @@ class UpProcess:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def messages(self) -> list[str]:
-        """What it said in its own name."""
-        prefix = "mentorsync: "
-        return [line.removeprefix(prefix) for line in self._log.read_text().splitlines() if line.startswith(prefix)]
+        """What it reported in its own name."""
+        return [line.removeprefix(PREFIX) for line in self._log.read_text().splitlines() if line.startswith(PREFIX)]
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        lines = httpx.get(self.announced["metrics"]).text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def is_healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/healthz").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def wait_until_unready(self) -> None:
+        wait_until(lambda: not self.is_healthy(), "the start of the drain")
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -54,16 +81,16 @@ class UpProcess:
             assert self._process.stdout
             self._process.stdout.close()
 
-    def _told(self) -> dict[str, str]:
-        """What it printed up to its last line, or to its early end."""
-        assert self._process.stdout
-        told: dict[str, str] = {}
-        for line in self._process.stdout:
-            if line.startswith(LAST_LINE):
-                break
-            label, _, value = line.strip().partition(" ")
-            told[label] = value.strip()
-        return told
+
+def read_announcement(stdout: IO[str]) -> dict[str, str]:
+    """What `up` printed, by label, up to its last line or to its early end."""
+    announced: dict[str, str] = {}
+    for line in stdout:
+        if line.startswith(LAST_LINE):
+            break
+        label, _, value = line.strip().partition(" ")
+        announced[label] = value.strip()
+    return announced
 
 
 def wait_until_gone(pids: Sequence[int]) -> None:

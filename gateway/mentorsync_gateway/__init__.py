@@ -1,1 +1,1 @@
-"""The REST gateway: Envoy's configuration, and what runs Envoy with it. Of the servers it knows only addresses."""
+"""The REST gateway: Envoy's configuration. It knows only the addresses of the servers."""

@@ -1,4 +1,4 @@
-"""Envoy's configuration as a value: envoy.yaml, with the addresses of one installation put in. Touches no process."""
+"""Builds Envoy's configuration: envoy.yaml with the addresses of one installation."""
 
 import copy
 import ipaddress
@@ -20,7 +20,7 @@ GRPC_LISTENER_PATH = Path(__file__).with_name("grpc_listener.yaml")
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 
-# What an operator sets for each listener, for messages that must name it.
+# The setting of each listener's address, for error messages.
 ADMIN_SETTING = "MENTORSYNC_GATEWAY_ADMIN_ADDRESS"
 LISTENER_SETTINGS = {"rest": "MENTORSYNC_REST_ADDRESS", "grpc": "MENTORSYNC_GATEWAY_GRPC_ADDRESS"}
 
@@ -28,9 +28,9 @@ LISTENER_SETTINGS = {"rest": "MENTORSYNC_REST_ADDRESS", "grpc": "MENTORSYNC_GATE
 def separate(rest: Address, admin: Address, upstreams: Sequence[Address], grpc: Address | None = None) -> Config:
     """The configuration of a gateway in front of gRPC servers.
 
-    Each address is (host, port); port 0 of a listener means any free one. An upstream's host may be a name, which then
-    stands for all its addresses. With `grpc`, a second listener balances gRPC over the same servers.
-    Raises GatewayError where an address cannot be listened on by its nature.
+    Each address is (host, port). Port 0 of a listener means any free port. An upstream's host may be a name: it
+    means all its addresses. With `grpc`, a second listener balances gRPC over the same servers.
+    Raises GatewayError when a name cannot be resolved or the admin address is not loopback.
     """
     config: Config = yaml.safe_load(CONFIG_PATH.read_text("utf-8"))
     config["admin"]["address"] = _socket_address(ADMIN_SETTING, admin)
@@ -49,7 +49,7 @@ def descriptor_set_path() -> Path:
 
 
 def connection_manager(config: Config) -> Config:
-    """The part of the configuration that serves HTTP on the REST listener."""
+    """The HTTP connection manager of the REST listener."""
     listener = config["static_resources"]["listeners"][0]
     manager: Config = listener["filter_chains"][0]["filters"][0]["typed_config"]
     return manager
@@ -61,13 +61,20 @@ def http_filter(config: Config, name: str) -> Config:
 
 
 def contract_routes(config: Config) -> list[Config]:
-    """The routes of the five calls: those that are forwarded."""
+    """The routes of the contract's calls: those that are forwarded."""
     routes = connection_manager(config)["route_config"]["virtual_hosts"][0]["routes"]
     return [route for route in routes if "route" in route]
 
 
+def list_path() -> str:
+    """The path of the contract's list, which is the prefix of all its paths."""
+    config: Config = yaml.safe_load(CONFIG_PATH.read_text("utf-8"))
+    path: str = contract_routes(config)[0]["match"]["path"]
+    return path
+
+
 def without_access_log(config: Config) -> Config:
-    """The same without a line for each request."""
+    """The configuration without a log line for each request."""
     quiet = copy.deepcopy(config)
     for listener in quiet["static_resources"]["listeners"]:
         del listener["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
@@ -75,7 +82,7 @@ def without_access_log(config: Config) -> Config:
 
 
 def listening_addresses(config: Config) -> dict[str, Address]:
-    """Each address that Envoy will listen on, by the setting that gives it."""
+    """Each address that Envoy will listen on, by the name of its setting."""
     places = {ADMIN_SETTING: config["admin"]} | {
         LISTENER_SETTINGS[listener["name"]]: listener for listener in config["static_resources"]["listeners"]
     }
@@ -98,7 +105,7 @@ def _set_upstreams(config: Config, upstreams: Sequence[Address]) -> None:
 
 
 def _socket_address(setting: str, address: Address) -> Config:
-    """A listener's address, with a name resolved: Envoy listens on numeric addresses only."""
+    """A listener's address with its name resolved: Envoy accepts only numeric addresses."""
     host, port = address
     try:
         resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -1,14 +1,14 @@
 """The embedded mode: the service answers inside Envoy's own process, through the dynamic module of pyvoy.
 
-The configuration is the separate one with the module's filter in front of the router, switched on for the routes of the
-five calls. Found by trial with pyvoy 1.3.0 on Envoy 1.39.3:
+The configuration is that of the separate mode, with the module's filter in front of the router. The routes of the calls
+enable the filter. Tried with pyvoy 1.3.0 on Envoy 1.39.3:
 
-- A filter that is marked terminal must be the last one, and then no direct_response route is ever honoured: nobody but
-  the router looks at them. Not marked, it may stand in front of the router, and still ends the request where it is on.
-  So 404, 405 and /healthz are the same answers as in the separate mode, made by the same routes.
-- The routes' cluster is not asked for calls, so neither the route's timeout nor its grpc-timeout header applies here.
-  It stays for the health checks behind /healthz, and for the gRPC listener.
-- Loading the configuration runs the application's lifespan start-up, also in `--mode validate`.
+- A filter marked as terminal must be the last one, and then direct_response routes have no effect, since only the
+  router handles them. Without the mark the filter may precede the router, and still answers the requests of its routes.
+  So 404, 405 and /healthz come from the same routes as in the separate mode.
+- Calls do not go to the routes' cluster, so the route's timeout and its grpc-timeout header have no effect. The cluster
+  is still used for the health checks behind /healthz and for the gRPC listener.
+- When Envoy loads the configuration, it runs the application's lifespan start-up, also in `--mode validate`.
 """
 
 import json
@@ -40,11 +40,11 @@ def embedded(
 
 
 def embedded_environment() -> dict[str, str]:
-    """What Envoy's environment needs for Python to live there: this interpreter's home, path, and library.
+    """The environment variables with which Envoy can host Python: this interpreter's home, path and library.
 
-    Raises HostModuleError where the interpreter has no shared library.
+    Raises HostModuleError when the interpreter has no shared library.
     """
-    import find_libpython  # noqa: PLC0415 - comes with pyvoy, which not every platform has
+    import find_libpython  # noqa: PLC0415 - a dependency of pyvoy, which not every platform has
 
     library = find_libpython.find_libpython()
     if library is None:
@@ -52,7 +52,7 @@ def embedded_environment() -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
-        "LD_PRELOAD": library,  # the module is built like an extension module and does not name the library itself
+        "LD_PRELOAD": library,  # the module does not link to the library
     }
 
 
@@ -60,7 +60,7 @@ def _module_filter(application: str) -> Config:
     module_settings = {"app": application, "interface": "asgi", "lifespan": True, "loop": "uvloop"}
     return {
         "name": FILTER_NAME,
-        "disabled": True,  # but on the routes that switch it on
+        "disabled": True,  # the routes of the calls enable it
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
             "dynamic_module_config": {"module": {"local": {"filename": _module_path()}}},
@@ -74,7 +74,7 @@ def _module_filter(application: str) -> Config:
 
 
 def _module_path() -> str:
-    """Where the module's library is, without importing pyvoy: that would load a second HTTP stack."""
+    """The path of the module's library. Importing pyvoy to find it would load a second HTTP stack."""
     package = find_spec("pyvoy")
     spec = find_spec("pyvoy._pyvoy") if package else None
     if spec is None or spec.origin is None:

@@ -1,9 +1,9 @@
-"""What goes wrong with a gateway."""
+"""Errors of the gateway."""
 
 
 class GatewayError(Exception):
-    """The gateway cannot start. The message says why in one line, and names the setting to change if there is one."""
+    """The gateway cannot start. The message is one line with the cause, and names the setting to change, if any."""
 
 
 class HostModuleError(GatewayError):
-    """Envoy cannot host Python here (another platform, or a Python without a shared library). The separate mode can."""
+    """Envoy cannot host Python here (another platform, or no shared libpython). The separate mode still works."""

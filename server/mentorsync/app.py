@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, Address, SettingsError
-from mentorsync.logs import LineWriter
+from mentorsync.dropped_lines import dropped_by_supervisor
+from mentorsync.logs import LineWriter, print_without_waiting
 from mentorsync.metrics import Metrics
 from mentorsync.metrics_server import MetricsServer
 from mentorsync.parts import watched
@@ -39,7 +40,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     async with running(settings, call_log) as server:
         # The process that started this one reads the addresses here.
-        print(json.dumps({"event": "ready"} | server.addresses), flush=True)
+        print_without_waiting(json.dumps({"event": "ready"} | server.addresses))
         if await signals.get() == signal.SIGTERM and server.has_others:
             logger.info("retiring: reporting NOT_SERVING for %g s before refusing calls", RETIRE_SECONDS)
             await server.health.enter_graceful_shutdown()
@@ -67,6 +68,7 @@ class Storage(NamedTuple):
 async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[Server]:
     """Serves gRPC and metrics while the body runs. Cancels the body and raises PartEndedError if a part dies."""
     metrics = Metrics()
+    metrics.watch_log(lambda: call_log.dropped + dropped_by_supervisor())
     engine = open_engine(settings.database_url)
     health = Health()
     async with opened_storage(engine, metrics) as storage:

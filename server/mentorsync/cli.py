@@ -3,9 +3,7 @@
 
 import argparse
 import asyncio
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,11 +24,14 @@ from mentorsync.config import (
     add_flags,
     parse_address,
     resolve,
-    variables,
 )
+from mentorsync.system_limits import MIN_ENVOY_ADDRESS_SPACE, MIN_SERVER_ADDRESS_SPACE, check_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from mentorsync.storage.engine import Engine
+    from mentorsync.supervisor.output import Output
 
 EXIT_FAILED = 1  # the command failed after it had started
 EXIT_REFUSED = 2  # the command could not start, and has printed why in one line
@@ -42,6 +43,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 def serve(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
 
+    check_limits(MIN_SERVER_ADDRESS_SPACE)
     runtime.prepare()
     runtime.leave_out_psycopg_on_sqlite(settings.database_url)
     import uvloop
@@ -49,7 +51,7 @@ def serve(settings: argparse.Namespace) -> int:
     from mentorsync import app, logs
     from mentorsync.parts import PartEndedError
 
-    writer = logs.set_up(settings.log_level, sys.stderr)
+    writer = logs.set_up(settings.log_level, logs.STANDARD_ERROR)
     try:
         with refusals():
             uvloop.run(app.serve(settings, writer))
@@ -62,30 +64,39 @@ def serve(settings: argparse.Namespace) -> int:
 
 def up(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
-    from mentorsync import up as supervisor
+    from mentorsync.supervisor import commands
+    from mentorsync.supervisor.addresses import check_addresses
 
     runtime.prepare()
     if settings.replicas > 1 and settings.database_url.startswith("sqlite:"):
         raise SettingsError(
             f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): SQLite serves one process"
         )
-    supervisor.check_addresses(settings)
-    # In a separate process: Peewee would otherwise stay in the memory of the supervisor, which does not need it.
-    migration = subprocess.run(
-        [sys.executable, "-m", "mentorsync", "migrate"],
-        env=os.environ | variables(settings, (DATABASE_URL,)),
-        check=False,
-    )
-    return migration.returncode or asyncio.run(supervisor.up(settings))
+    check_addresses(settings)
+    return supervise(commands.up, settings)
 
 
 def gateway(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
-    from mentorsync import up as supervisor
+    from mentorsync.supervisor import commands
 
     runtime.prepare()
     settings.upstream = settings.upstream or [parse_address(GRPC_ADDRESS.default)]
-    return asyncio.run(supervisor.gateway(settings))
+    return supervise(commands.gateway, settings)
+
+
+def supervise(
+    run: "Callable[[argparse.Namespace, Output], Coroutine[None, None, int]]", settings: argparse.Namespace
+) -> int:
+    """Runs a command of the supervisor. Its output must not block it, not even at its end."""
+    from mentorsync.supervisor.output import Output
+
+    check_limits(MIN_ENVOY_ADDRESS_SPACE)
+    output = Output()
+    try:
+        return asyncio.run(run(settings, output))
+    finally:
+        output.close()
 
 
 def migrate(settings: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ Settings come from the environment: the process is Envoy, and its command line i
 
 import logging
 import os
-import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -63,11 +62,15 @@ async def opened_service() -> AsyncIterator[Service]:
     from mentorsync.app import running  # noqa: PLC0415 - imports grpc and Peewee
 
     async with AsyncExitStack() as stack:
-        # The supervisor joins standard output to its own standard error, and would have to copy the other.
-        call_log = logs.set_up(settings.log_level, sys.stdout)
+        call_log = logs.set_up(settings.log_level, _log_descriptor())
         stack.callback(call_log.close)
         server = await stack.enter_async_context(running(settings, call_log))
         yield server.service
+
+
+def _log_descriptor() -> int:
+    """The pipe that the supervisor made for this log. Envoy's own pipes have Envoy's lines, which ours could tear."""
+    return int(os.environ.get("MENTORSYNC_LOG_DESCRIPTOR", logs.STANDARD_ERROR))
 
 
 app = Application()

@@ -1,14 +1,20 @@
-"""JSON log lines, written by a thread of their own: a slow terminal or pipe must not block the event loop."""
+"""JSON log lines, written by a thread of their own: a slow terminal or pipe must not block the service."""
 
 import json
 import logging
+import os
+import select
 import threading
 import time
+from contextlib import suppress
 from functools import lru_cache
-from typing import TextIO
+from typing import Protocol
 
-FLUSH_SECONDS = 0.05  # lines may be this late; written together they cost far less than one by one
-MAX_WAITING_LINES = 10_000  # beyond this, lines are dropped and counted: memory is worth more than log lines
+from mentorsync.time_limits import FLUSH_SECONDS
+
+GATHER_SECONDS = 0.05  # lines may be this late; written together they cost far less than one by one
+MAX_WAITING_LINES = 10_000  # beyond this, lines are dropped and counted, so that memory stays bounded
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 
 def timestamp(seconds: float) -> str:
@@ -22,16 +28,59 @@ def _whole_second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
-class LineWriter:
-    """Takes lines at no cost and writes them to a stream soon after, in order.
+class LineFile:
+    """Writes whole lines to a descriptor, past Python's buffers: a thread that is stuck in a buffer blocks the exit."""
 
-    A line may be any object: its text is asked for by the writer's thread.
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._begun = b""  # the end of a line that an error cut; it is written first when writing works again
+
+    def write(self, text: str) -> None:
+        """Raises OSError where a line could not be written."""
+        if self.write_lines(text.encode(errors="backslashreplace")):
+            raise OSError("lines could not be written")
+
+    def write_lines(self, lines: bytes) -> int:
+        """Writes lines, each with its line feed. Returns how many could not be written."""
+        data = self._begun + lines
+        written = self._write_some(data)
+        is_cut = data[written - 1 : written] != b"\n" if written else bool(self._begun)
+        end_of_cut = data.find(b"\n", written) + 1 if is_cut and written < len(data) else written
+        self._begun = data[written:end_of_cut]
+        return data.count(b"\n", end_of_cut)
+
+    def _write_some(self, data: bytes) -> int:
+        """Writes until all is written or an error comes. Returns the number of bytes written."""
+        view = memoryview(data)
+        written = 0
+        with suppress(OSError):  # a full disk, a reader that is gone
+            while written < len(data):
+                written += self._write_once(view[written:])
+        return written
+
+    def _write_once(self, data: memoryview) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:  # another process has made it non-blocking
+            select.select([], [self._descriptor], [])
+            return 0
+
+
+class Writable(Protocol):
+    def write(self, text: str, /) -> object: ...
+
+
+class LineWriter:
+    """Takes lines at no cost and writes them soon after, in order, from a thread of its own.
+
+    A line may be any object: the thread makes its text.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Writable) -> None:
         self._stream = stream
         self._lines: list[object] = []
-        self._dropped = 0
+        self._unreported = 0  # dropped lines that the log does not show yet
+        self.dropped = 0
         self._waiting = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -39,38 +88,53 @@ class LineWriter:
 
     def write(self, line: object) -> None:
         if len(self._lines) >= MAX_WAITING_LINES:
-            self._dropped += 1
+            self._drop(1)
             return
         self._lines.append(line)
         if not self._waiting.is_set():
             self._waiting.set()
 
     def close(self) -> None:
-        """Writes what waits, then stops."""
+        """Writes what waits, for a bounded time, then stops."""
         self._closed.set()
         self._waiting.set()
-        self._thread.join()
+        self._thread.join(FLUSH_SECONDS)
 
     def _run(self) -> None:
         while not self._closed.is_set():
             self._waiting.wait()
-            self._closed.wait(FLUSH_SECONDS)  # lets lines gather
+            self._closed.wait(GATHER_SECONDS)
             self._waiting.clear()
             self._flush()
         self._flush()  # what came in during the last flush
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
-        dropped, self._dropped = self._dropped, 0
-        if dropped:
-            line = {"time": timestamp(time.time()), "level": "warning", "event": f"{dropped} log lines dropped"}
-            lines.append(json.dumps(line))
-        if lines:
+        text = "".join(f"{line}\n" for line in lines)
+        if self._unreported:
+            text += dropped_notice(self._unreported)
+            self._unreported = 0
+        if text:
             try:
-                self._stream.write("\n".join(map(str, lines)) + "\n")
-                self._stream.flush()
-            except (OSError, ValueError):  # a full disk, a reader that is gone: told as soon as somebody can be told
-                self._dropped += len(lines)
+                self._stream.write(text)
+            except (OSError, ValueError):
+                self._drop(text.count("\n"))
+
+    def _drop(self, lines: int) -> None:
+        self._unreported += lines
+        self.dropped += lines
+
+
+def dropped_notice(lines: int) -> str:
+    """The line that reports how many lines were dropped before it."""
+    notice = {"time": timestamp(time.time()), "level": "warning", "event": f"{lines} log lines dropped"}
+    return json.dumps(notice) + "\n"
+
+
+def print_without_waiting(text: str) -> None:
+    """Prints a line on standard output. If its reader is stuck, the line is lost and the caller goes on."""
+    line = f"{text}\n".encode()
+    threading.Thread(target=LineFile(STANDARD_OUTPUT).write_lines, args=(line,), daemon=True).start()
 
 
 class JsonFormatter(logging.Formatter):
@@ -101,8 +165,11 @@ class LineHandler(logging.Handler):
         self._writer.write(self.format(record))
 
 
-def set_up(level: str, stream: TextIO) -> LineWriter:
-    """Sends all logging of this process to a stream as JSON lines, and returns the writer of the lines."""
-    writer = LineWriter(stream)
+def set_up(level: str, descriptor: int) -> LineWriter:
+    """Sends all logging of this process to a descriptor as JSON lines. Returns the writer of the lines.
+
+    The descriptor must stay open until the process ends: another file that got its number would get the lines.
+    """
+    writer = LineWriter(LineFile(descriptor))
     logging.basicConfig(level=level.upper(), handlers=[LineHandler(writer)], force=True)
     return writer

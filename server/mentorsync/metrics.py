@@ -1,8 +1,10 @@
 """The service's metrics, for Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from mentorsync.storage.store import Commit
 
@@ -52,3 +54,16 @@ class Metrics:
             registry=self.registry,
         )
         clock.set_function(clock_ahead_seconds)
+
+    def watch_log(self, lines_dropped: Callable[[], float]) -> None:
+        """Reads this count, which never falls, whenever the metrics are read."""
+        self.registry.register(_LinesDropped(lines_dropped))
+
+
+class _LinesDropped(Collector):
+    def __init__(self, lines_dropped: Callable[[], float]) -> None:
+        self._lines_dropped = lines_dropped
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        meaning = "Log lines dropped because they were not read in time."
+        yield CounterMetricFamily("mentorsync_log_lines_dropped", meaning, value=self._lines_dropped())

@@ -27,6 +27,7 @@ STOP_SECONDS = 9.5  # the supervisor has ended every part, if need be by SIGKILL
 
 # The gateway, and all that `up` runs: the listeners stay open for a moment, then calls finish.
 CLOSE_SECONDS = 1.0  # answers carry `connection: close`, or GOAWAY, and new connections are still accepted
+QUIET_SECONDS = 0.25  # a connection that is still open then, and idle for this long, does not hold up the end
 END_SECONDS = 0.5  # a part needs this long to end once its calls have finished
 
 # `mentorsync serve` alone: on a shared database other servers take over first.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from mentorsync_gateway.process import die_with
+from mentorsync.supervisor.child import die_with
 
 START_SECONDS = 30
 STOP_SECONDS = 30

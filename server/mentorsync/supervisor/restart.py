@@ -1,0 +1,52 @@
+"""What happens when a part ends while the service should run: everything stops, or the part is started again."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
+
+from mentorsync_gateway.errors import GatewayError
+
+from mentorsync.supervisor.part import Part, PartError
+from mentorsync.time_limits import RESTART_SECONDS
+
+Say = Callable[[str], None]
+
+
+async def watch(parts: Sequence[Part], restarted: Sequence[Part], say: Say) -> NoReturn:
+    """Raises PartError as soon as one of `parts` ends. Starts those of `restarted` again whenever they end."""
+    watchers: list[Coroutine[Any, Any, NoReturn]] = [
+        *(_fail_at_end(part) for part in parts),
+        *(_keep_running(part, say) for part in restarted),
+    ]
+    tasks = [asyncio.ensure_future(watcher) for watcher in watchers]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    done.pop().result()
+    raise AssertionError("a watcher returned")
+
+
+async def _fail_at_end(part: Part) -> NoReturn:
+    status = await part.wait()
+    raise PartError(f"{part.name} ended unexpectedly, with status {status}: stopping")
+
+
+async def _keep_running(part: Part, say: Say) -> NoReturn:
+    while True:
+        status = await part.wait()
+        say(f"{part.name} ended with status {status}, and is started again")
+        while not await _is_started(part, say):
+            await asyncio.sleep(RESTART_SECONDS)
+
+
+async def _is_started(part: Part, say: Say) -> bool:
+    try:
+        await part.start()
+    except (PartError, GatewayError) as error:
+        if str(error):
+            say(str(error))
+        return False
+    return True

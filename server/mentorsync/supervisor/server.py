@@ -1,0 +1,80 @@
+"""A `mentorsync serve` process as a part."""
+
+import json
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+
+from mentorsync.config import (
+    DATABASE_URL,
+    GRPC_ADDRESS,
+    LOG_LEVEL,
+    METRICS_ADDRESS,
+    parse_address,
+    variables,
+)
+from mentorsync.dropped_lines import VARIABLE, DroppedLines
+from mentorsync.supervisor.child import Child
+from mentorsync.supervisor.part import Address, PartError
+from mentorsync.supervisor.relay import Relay, Write
+
+SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL)
+
+
+class Server:
+    """A gRPC server. `addresses` are "grpc" and "metrics"; it keeps them when it is started again.
+
+    It exports `dropped_lines`, if given, with its own metrics.
+    """
+
+    def __init__(self, settings: Namespace, write: Write, dropped_lines: DroppedLines | None) -> None:
+        self.name = "the server"
+        self.addresses: Mapping[str, Address] = {}
+        self._settings = settings
+        self._write = write
+        self._dropped_lines = dropped_lines
+        self._child: Child | None = None
+
+    async def start(self) -> None:
+        self._relay = Relay(self._write)
+        child = self._child = await self._start_child()
+        line = await child.stdout.read()  # one line, written at once
+        self._relay.follow(child.stdout)
+        if not line:
+            raise PartError("", await child.wait())  # its log has the cause
+        self._keep_addresses(json.loads(line))
+
+    async def wait(self) -> int:
+        assert self._child
+        return await self._child.wait()
+
+    async def drain(self, deadline: float) -> None:  # noqa: ARG002 - the server has a limit of its own
+        if self._child is None or self._child.has_ended:
+            return
+        self._child.send_signal(signal.SIGINT)  # on SIGTERM it would first wait for gateways to use other servers
+        await self.wait()
+
+    async def kill(self) -> None:
+        if self._child is not None:
+            self._child.send_signal(signal.SIGKILL)
+            await self.wait()
+
+    async def _start_child(self) -> Child:
+        descriptors: tuple[int, ...] = ()
+        environment = os.environ | variables(self._settings, SERVER_SETTINGS)
+        if self._dropped_lines is not None:
+            descriptors = (self._dropped_lines.descriptor,)
+            environment[VARIABLE] = str(self._dropped_lines.descriptor)
+        command = (sys.executable, "-m", "mentorsync", "serve")
+        try:
+            return await Child.start(command, environment, self._relay, descriptors)
+        except OSError as error:
+            raise PartError(f"{self.name} cannot be run: {error.strerror}") from error
+
+    def _keep_addresses(self, ready: Mapping[str, str]) -> None:
+        grpc, metrics = parse_address(ready["grpc"]), parse_address(ready["metrics"])
+        self._settings = Namespace(**vars(self._settings) | {GRPC_ADDRESS.name: grpc, METRICS_ADDRESS.name: metrics})
+        self.addresses = {"grpc": grpc, "metrics": metrics}
+        self.name = f"the server at {grpc}"

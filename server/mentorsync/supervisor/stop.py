@@ -1,0 +1,40 @@
+"""The phases of a stop, under one deadline.
+
+The gateway goes first (envoy.py): it reports unready, answers with `connection: close` for a moment, closes its
+listeners, finishes the requests in flight and ends. Then the servers behind it finish their calls and end.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from mentorsync.supervisor.part import Part
+from mentorsync.time_limits import END_SECONDS
+
+
+async def stop_in_order(groups: Sequence[Sequence[Part]], deadline: float) -> list[Part]:
+    """Ends the groups of parts, the one that was started last first. Returns the parts that had to be killed.
+
+    A group that hangs leaves the groups after it the time that they need to end.
+    """
+    killed: list[Part] = []
+    for groups_left, group in reversed(list(enumerate(groups))):
+        group_deadline = deadline - groups_left * END_SECONDS
+        outcomes = await asyncio.gather(*(_stop(part, group_deadline) for part in group))
+        killed += [part for part, ended in zip(group, outcomes, strict=True) if not ended]
+    return killed
+
+
+async def kill_all(groups: Sequence[Sequence[Part]]) -> None:
+    """Ends all parts at once, without an answer to the calls in flight."""
+    await asyncio.gather(*(part.kill() for group in groups for part in group))
+
+
+async def _stop(part: Part, deadline: float) -> bool:
+    """Ends a part. Returns whether it ended before the deadline without being killed."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await part.drain(deadline)
+    except TimeoutError:
+        await part.kill()
+        return False
+    return True

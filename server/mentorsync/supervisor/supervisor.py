@@ -1,0 +1,92 @@
+"""Runs parts until a signal comes or one of them ends, and stops them in order."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from mentorsync_gateway.errors import GatewayError
+
+from mentorsync.supervisor.output import Output
+from mentorsync.supervisor.part import Part, PartError
+from mentorsync.supervisor.stop import kill_all, stop_in_order
+from mentorsync.time_limits import STOP_SECONDS
+
+EXIT_KILLED = 1  # a part did not end in time
+EXIT_REFUSED = 2  # the service could not start
+EXIT_SIGNAL = 128  # plus the signal's number, as shells have it
+
+
+class Supervisor:
+    """Owns the parts, in groups: a group is started after, and stopped before, the groups that it needs."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self._groups: list[list[Part]] = []
+        self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+
+    async def start(self, *parts: Part) -> None:
+        """Starts the parts of one group. Raises what their `start` raises."""
+        self._groups.append([])
+        for part in parts:
+            self._groups[-1].append(part)
+            await part.start()
+
+    def discard(self) -> None:
+        """Forgets the parts of a start that failed. They have ended."""
+        self._groups.clear()
+
+    async def run(self, work: Callable[["Supervisor"], Awaitable[int | None]]) -> int:
+        """Runs `work`, which starts parts and watches them, until SIGINT or SIGTERM. Returns the exit status.
+
+        A second signal during the stop kills everything at once.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+        task = asyncio.ensure_future(work(self))
+        first_signal = asyncio.ensure_future(self._signals.get())
+        await asyncio.wait({task, first_signal}, return_when=asyncio.FIRST_COMPLETED)
+        deadline = loop.time() + STOP_SECONDS
+        status = await self._outcome(task)
+        return await self._stop(deadline, first_signal) or status
+
+    async def _outcome(self, task: asyncio.Future[int | None]) -> int:
+        """Cancels the work and reports its failure. Returns the exit status."""
+        task.cancel()
+        try:
+            return await task or 0
+        except asyncio.CancelledError:
+            return 0
+        except PartError as error:
+            if str(error):
+                self.output.say(str(error))
+            return error.status
+        except GatewayError as error:
+            self.output.say(str(error))
+            return EXIT_REFUSED
+
+    async def _stop(self, deadline: float, first_signal: asyncio.Future[signal.Signals]) -> int:
+        """Stops the parts, in order, or at once after a second signal. Returns an exit status, 0 for success."""
+        stopping = asyncio.ensure_future(stop_in_order(self._groups, deadline))
+        forced = asyncio.ensure_future(self._second_signal(first_signal))
+        await asyncio.wait({stopping, forced}, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            forced.cancel()
+            return self._report_killed(stopping.result())
+        number = forced.result()
+        self.output.say(f"a second signal, {number.name}: everything is killed, and calls in flight get no answer")
+        stopping.cancel()
+        with suppress(asyncio.CancelledError):
+            await stopping
+        await kill_all(self._groups)
+        return EXIT_SIGNAL + number
+
+    async def _second_signal(self, first_signal: asyncio.Future[signal.Signals]) -> signal.Signals:
+        await first_signal
+        return await self._signals.get()
+
+    def _report_killed(self, killed: list[Part]) -> int:
+        for part in killed:
+            self.output.say(f"{part.name} did not end in time and was killed")
+        return EXIT_KILLED if killed else 0

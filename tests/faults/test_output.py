@@ -1,0 +1,143 @@
+"""Log lines of `mentorsync up` and `mentorsync serve`: a reader that is slow, or never reads, holds nothing up."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from socket import socket
+from threading import Event, Thread
+
+import httpx
+import pytest
+
+from tests.contract import BASE
+from tests.faults.conftest import StartUp
+from tests.server_process import WAIT_SECONDS, Database, command, environment, wait_until
+from tests.up_process import LISTENERS, PREFIX, UpProcess
+
+READERS = 4
+DROPPED = "mentorsync_log_lines_dropped_total"
+LEAST_PIPE_BYTES = 4096
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[int]:
+    """The end of a full pipe that is written to. Nobody reads from the other end."""
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, LEAST_PIPE_BYTES)
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x")
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(writing)
+    os.close(reading)
+
+
+def test_a_signal_stops_it_while_nobody_reads_the_log(start_up: StartUp, full_pipe: int) -> None:
+    """Requests are answered meanwhile, and the stop is in order."""
+    up = start_up(stderr=full_pipe)
+    for _ in range(10):
+        assert httpx.get(up.url + BASE).status_code == httpx.codes.OK
+    up.signal(signal.SIGTERM)
+    assert up.end() == 0
+
+
+def test_a_signal_stops_it_while_nobody_reads_its_output(
+    up_flags: tuple[str, ...], database: Database, tmp_path: Path, full_pipe: int, free_port: int
+) -> None:
+    """It serves, although it cannot print its addresses."""
+    settings = dict.fromkeys(LISTENERS, "127.0.0.1:0") | {"rest_address": f"127.0.0.1:{free_port}"}
+    with (
+        (tmp_path / "up.log").open("wb") as log,
+        subprocess.Popen(
+            command("up", *up_flags),
+            env=environment(settings | {"database_url": database.url}),
+            stdout=full_pipe,
+            stderr=log,
+        ) as process,
+    ):
+        try:
+            wait_until(lambda: is_healthy(free_port), "a healthy service")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_SECONDS) == 0
+        finally:
+            process.kill()
+
+
+def test_a_server_alone_ends_while_nobody_reads_its_log(database: Database, full_pipe: int) -> None:
+    """Its last lines do not hold up the end."""
+    settings = {"database_url": database.url, "grpc_address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0"}
+    with subprocess.Popen(
+        command("serve"), env=environment(settings), stdout=subprocess.PIPE, stderr=full_pipe
+    ) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_SECONDS) == 0
+        finally:
+            process.kill()
+
+
+def test_lines_stay_whole_with_a_slow_reader_and_dropped_ones_are_counted(start_up: StartUp) -> None:
+    """Two processes log under load while nobody reads, until lines are dropped. Then all is read: no line is torn."""
+    reading, writing = os.pipe()
+    up = start_up(stderr=writing)
+    os.close(writing)
+    load_until_lines_are_dropped(up)
+    log: list[bytes] = []
+    reader = Thread(target=read_lines, args=(reading, log))
+    reader.start()
+    wait_until(lambda: httpx.get(up.url + BASE).status_code == httpx.codes.OK, "an answer")
+    dropped = up.metric(DROPPED)
+    up.signal(signal.SIGTERM)
+    assert up.end() == 0
+    reader.join()
+    events = [json.loads(line)["event"] for line in log if not line.startswith(PREFIX.encode())]
+    reported = sum(int(event.split()[0]) for event in events if event.endswith(" log lines dropped"))
+    assert 0 < dropped <= reported
+
+
+def read_lines(descriptor: int, lines: list[bytes]) -> None:
+    with os.fdopen(descriptor, "rb") as file:
+        lines.extend(file)
+
+
+def load_until_lines_are_dropped(up: UpProcess) -> None:
+    is_over = Event()
+
+    def load(_index: int) -> None:
+        with httpx.Client(base_url=up.url) as client:
+            while not is_over.is_set():
+                client.get(f"{BASE}/mntr_01HX4V2K8P", headers={"user-agent": "x" * 8_000})
+
+    with ThreadPoolExecutor(READERS) as pool:
+        loads = [pool.submit(load, index) for index in range(READERS)]
+        try:
+            wait_until(lambda: up.metric(DROPPED), "dropped lines")
+        finally:
+            is_over.set()
+        for each in loads:
+            each.result()
+
+
+def is_healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
