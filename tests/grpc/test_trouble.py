@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
-from tests.grpc_client import CALL_SECONDS, SERVICE, failure, key, submit
+from tests.grpc_client import CALL_SECONDS, SERVICE, Connect, failure, key, submit
 from tests.server_process import Database, ServerProcess, WriteLock
 
 MENTOR_ID = "mntr_01HX4V2K8P"
@@ -142,16 +142,21 @@ async def test_an_unexpected_error_is_logged_in_full_and_hidden_from_the_caller(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stopping_server_finishes_accepted_calls(
-    stub: MentorStatusSyncStub, server: ServerProcess, database: Database, number: signal.Signals
+    stub: MentorStatusSyncStub,
+    server: ServerProcess,
+    database: Database,
+    connect: Connect,
+    number: signal.Signals,
 ) -> None:
-    """It refuses new calls, answers the accepted ones, and ends with status 0. Their writes are stored."""
+    """It refuses new connections, answers the accepted calls, and ends with status 0. Their writes are stored."""
     with WriteLock(database) as lock:
         accepted = asyncio.ensure_future(stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS))
         await asyncio.to_thread(server.wait_for_queue, 1)
         server.signal(number)
         await asyncio.to_thread(server.wait_until_refusing)
-        refused = stub.SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
-        assert (await failure(refused)).code is grpc.StatusCode.UNAVAILABLE
+        async with connect(server.grpc) as other_channel:
+            refused = MentorStatusSyncStub(other_channel).SubmitEvent(submit(MENTOR_ID), timeout=CALL_SECONDS)
+            assert (await failure(refused)).code is grpc.StatusCode.UNAVAILABLE
         lock.release()
         answer = await accepted
     assert await asyncio.to_thread(server.end) == 0

@@ -27,8 +27,8 @@ TYPES = {TextField: "text", BigIntegerField: "bigint", SmallIntegerField: "small
 class PostgresReadStatements:
     """The SQL of the reads. Their parameters are those of ReadStatements.
 
-    All start at the head's `first_pending`: the index of pending events may hold any number of dead entries before it
-    while an old snapshot is open.
+    A page of all events starts at the head's `first_pending`: while an old snapshot is open, the index of pending
+    events may hold any number of dead entries before it. A mentor's own entries are few.
     """
 
     def __init__(self, database: Database) -> None:
@@ -40,11 +40,10 @@ class PostgresReadStatements:
 
         this_mentor = MentorModel.mentor_id == parameter
         its_total = MentorModel.select(MentorModel.pending_total).where(this_mentor)
-        not_before = EventModel.sequence >= _newest_head(HeadModel.first_pending)
-        events = page(parameter, its_total, EventModel.mentor_id == parameter, not_before)
+        events = page(parameter, its_total, EventModel.mentor_id == parameter)
         self.mentor_page = compiled(_mentor_and(events, (MentorModel.pending_total,)).where(this_mentor), database)
 
-        events = pending(SNAPSHOT_LIMIT, OF_THE_MENTOR, not_before).alias("pending")
+        events = pending(SNAPSHOT_LIMIT, OF_THE_MENTOR).alias("pending")
         self.snapshot = compiled(_mentor_and(events, SNAPSHOT_HEAD).where(this_mentor), database)
 
         self.probe = compiled(_newest_head(HeadModel.last_revision), database)
