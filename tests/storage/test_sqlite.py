@@ -93,7 +93,7 @@ class TestPlans:
             ]
 
     def test_loads_search_by_index(self, sqlite_engine: SqliteEngine) -> None:
-        """What a batch concerns is found by index, whatever the number of stored events."""
+        """The rows that a batch needs are found by index, however many events are stored."""
         statements = LoadStatements(sqlite_engine.database, member_of)
         for sql in vars(statements).values():
             steps = [detail for _parent, detail in self.plan(sqlite_engine, sql)]

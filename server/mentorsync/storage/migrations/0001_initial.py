@@ -10,7 +10,7 @@ PENDING = "accepted AND NOT acknowledged AND deleted_at IS NULL"
 def up(_migrator: Any, db: Any) -> None:
     is_sqlite = isinstance(db, SqliteDatabase)
     if not is_sqlite:
-        # Tells a writer that lost its connection at COMMIT whether that batch was committed.
+        # A writer that lost its connection at COMMIT finds here whether that batch was committed.
         db.execute_sql(
             "CREATE TABLE writers (writer_id TEXT PRIMARY KEY, last_batch BIGINT NOT NULL, updated_at BIGINT NOT NULL)"
         )
