@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1  # the command failed after it had started
 EXIT_REFUSED = 2  # the command could not start, and has printed why in one line
-EXIT_INTERRUPTED = 130  # what shells use: 128 plus the number of SIGINT
-MAX_REPLICAS = 64  # more on one machine are a mistake
+EXIT_INTERRUPTED = 130  # as in shells: 128 plus the number of SIGINT
+MAX_REPLICAS = 64  # a larger number on one machine is a mistake
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -55,7 +55,7 @@ def serve(settings: argparse.Namespace) -> int:
     try:
         with refusals():
             uvloop.run(app.serve(settings, writer))
-    except PartEndedError:  # the log has it
+    except PartEndedError:  # the log has the cause
         return EXIT_FAILED
     finally:
         writer.close()
@@ -88,7 +88,7 @@ def gateway(settings: argparse.Namespace) -> int:
 def supervise(
     run: "Callable[[argparse.Namespace, Output], Coroutine[None, None, int]]", settings: argparse.Namespace
 ) -> int:
-    """Runs a command of the supervisor. Its output must not block it, not even at its end."""
+    """Runs a command of the supervisor. Writing its output never blocks it, not even when it ends."""
     from mentorsync.supervisor.output import Output
 
     check_limits(MIN_ENVOY_ADDRESS_SPACE)
@@ -150,9 +150,9 @@ def opened_engine(settings: argparse.Namespace) -> "Iterator[Engine]":
 
 
 def show_progress(reached: int, last: int, removed: int) -> None:
-    """Rewrites one line on a terminal. Prints nothing elsewhere, where the closing line is enough."""
+    """Rewrites one line on a terminal. Prints nothing elsewhere: there the last line is enough."""
     if sys.stderr.isatty():
-        text = f"\rwalked the log to {reached} of {last}, removed {removed} events"
+        text = f"\rread the log up to {reached} of {last}, removed {removed} events"
         print(text, end="", file=sys.stderr, flush=True)
 
 
@@ -209,15 +209,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = add(up, UP_SETTINGS, "migrate, then run the service and its gateway until Ctrl-C")
     command.add_argument(
-        "--separate", action="store_true", help="run server and gateway as two processes, as replicas always are"
+        "--separate", action="store_true", help="run the server and the gateway as two processes, not as one"
     )
     command.add_argument(
         "--replicas",
         type=parse_replicas,
         default=1,
         metavar="N",
-        help="servers to run behind the gateway; more than 1 need PostgreSQL, and are restarted when they end "
-        "(default 1)",
+        help="number of servers behind the gateway; more than 1 requires PostgreSQL, and servers that end are "
+        "restarted (default 1)",
     )
     add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL), "run the gRPC server")
     command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL), "run the REST gateway in front of gRPC servers")
@@ -230,7 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
         f"(default {GRPC_ADDRESS.default})",
     )
     add(migrate, (DATABASE_URL,), "upgrade the database to the schema of this version")
-    command = add(purge, (DATABASE_URL,), "remove tombstones, acknowledged and never-accepted events that are old")
+    command = add(purge, (DATABASE_URL,), "remove old events that are deleted, acknowledged or were never accepted")
     command.add_argument(
         "--older-than",
         type=parse_age,

@@ -60,7 +60,7 @@ def parse_database_url(text: str) -> str:
 
 
 class Setting(NamedTuple):
-    """One setting. The variable is its name in upper case after MENTORSYNC_, the flag its name with dashes.
+    """One setting. The variable is MENTORSYNC_ and the name in upper case. The flag is the name with dashes.
 
     `parse` raises ValueError for a text that does not follow `rule`. `meaning` completes "--flag: ...".
     """
@@ -70,7 +70,7 @@ class Setting(NamedTuple):
     parse: Callable[[str], Any]
     rule: str
     meaning: str
-    is_secret: bool = False  # the value is never printed, nor any text of an error that may hold a part of it
+    is_secret: bool = False  # neither the value nor an error text that may contain a part of it is printed
 
     @property
     def variable(self) -> str:

@@ -10,7 +10,7 @@ COUNT = struct.Struct("=q")
 
 
 class DroppedLines:
-    """A counter in memory that a child process inherits by its descriptor. One process counts, any may read."""
+    """A counter in memory that a child process inherits by its descriptor. One process counts; any process may read."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -35,6 +35,6 @@ class DroppedLines:
 
 
 def dropped_by_supervisor() -> int:
-    """The number of lines that the supervisor of this process dropped; 0 where there is none."""
+    """The number of lines that the supervisor of this process dropped; 0 if there is no supervisor."""
     descriptor = os.environ.get(VARIABLE)
     return DroppedLines(int(descriptor)).read() if descriptor else 0

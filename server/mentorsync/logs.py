@@ -29,14 +29,17 @@ def _whole_second(seconds: int) -> str:
 
 
 class LineFile:
-    """Writes whole lines to a descriptor, past Python's buffers: a thread that is stuck in a buffer blocks the exit."""
+    """Writes whole lines to a descriptor, without Python's buffers.
+
+    A thread that hangs while it writes a buffer would keep the process from ending.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._begun = b""  # the end of a line that an error cut; it is written first when writing works again
+        self._begun = b""  # the rest of a line that an error cut off; it is written first when writing works again
 
     def write(self, text: str) -> None:
-        """Raises OSError where a line could not be written."""
+        """Raises OSError if a line could not be written."""
         if self.write_lines(text.encode(errors="backslashreplace")):
             raise OSError("lines could not be written")
 
@@ -53,7 +56,7 @@ class LineFile:
         """Writes until all is written or an error comes. Returns the number of bytes written."""
         view = memoryview(data)
         written = 0
-        with suppress(OSError):  # a full disk, a reader that is gone
+        with suppress(OSError):  # such as a full disk, or a pipe whose reader has ended
             while written < len(data):
                 written += self._write_once(view[written:])
         return written
@@ -71,9 +74,9 @@ class Writable(Protocol):
 
 
 class LineWriter:
-    """Takes lines at no cost and writes them soon after, in order, from a thread of its own.
+    """Takes lines without blocking. A thread writes them soon after, in order.
 
-    A line may be any object: the thread makes its text.
+    A line may be any object: the thread converts it to text.
     """
 
     def __init__(self, stream: Writable) -> None:
@@ -95,7 +98,7 @@ class LineWriter:
             self._waiting.set()
 
     def close(self) -> None:
-        """Writes what waits, for a bounded time, then stops."""
+        """Writes the waiting lines for a bounded time, then stops."""
         self._closed.set()
         self._waiting.set()
         self._thread.join(FLUSH_SECONDS)
@@ -106,7 +109,7 @@ class LineWriter:
             self._closed.wait(GATHER_SECONDS)
             self._waiting.clear()
             self._flush()
-        self._flush()  # what came in during the last flush
+        self._flush()  # lines that arrived during the last flush
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
@@ -132,7 +135,7 @@ def dropped_notice(lines: int) -> str:
 
 
 def print_without_waiting(text: str) -> None:
-    """Prints a line on standard output. If its reader is stuck, the line is lost and the caller goes on."""
+    """Prints a line on standard output without blocking the caller. If the reader hangs, the line is lost."""
     line = f"{text}\n".encode()
     threading.Thread(target=LineFile(STANDARD_OUTPUT).write_lines, args=(line,), daemon=True).start()
 

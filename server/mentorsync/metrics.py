@@ -56,7 +56,7 @@ class Metrics:
         clock.set_function(clock_ahead_seconds)
 
     def watch_log(self, lines_dropped: Callable[[], float]) -> None:
-        """Reads this count, which never falls, whenever the metrics are read."""
+        """Reads this count, which never decreases, whenever the metrics are read."""
         self.registry.register(_LinesDropped(lines_dropped))
 
 

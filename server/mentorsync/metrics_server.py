@@ -22,7 +22,7 @@ class _RequestHandler(WSGIRequestHandler):
 
 
 class MetricsServer(ThreadingWSGIServer):
-    """Listens once it is made; raises OSError if it cannot. `ended` gets the exception that ends its thread, if any."""
+    """Listens from its construction on, or raises OSError. If an exception ends its thread, `ended` gets it."""
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -43,8 +43,8 @@ class MetricsServer(ThreadingWSGIServer):
             thread.join()
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
-        """Logs what went wrong with one request, such as a caller who disconnected."""
-        logger.warning("a request for the metrics failed, from %s", client_address[0], exc_info=sys.exception())
+        """Logs the failure of one request, for example because the caller disconnected."""
+        logger.warning("a request for /metrics from %s failed", client_address[0], exc_info=sys.exception())
 
     def _run(self) -> None:
         try:

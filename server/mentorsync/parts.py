@@ -1,4 +1,4 @@
-"""Watches the parts of a server that run without being called: threads and tasks that must never end on their own."""
+"""Watches the background threads and tasks of a server: none of them may end before the server stops."""
 
 import asyncio
 import logging
@@ -9,12 +9,12 @@ logger = logging.getLogger(__name__)
 
 
 class PartEndedError(Exception):
-    """A part ended although nobody stopped it. The log has the traceback."""
+    """A part ended although it was not stopped. The log has the traceback."""
 
 
 @asynccontextmanager
 async def watched(parts: Mapping[str, Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
-    """Runs the body, and cancels it when one of the parts ends. Raises PartEndedError then.
+    """Runs the body. If one of the parts ends, cancels the body and raises PartEndedError.
 
     `parts` maps names to functions that wait for the end of a part, and that raise the exception that ended it.
     """

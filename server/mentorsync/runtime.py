@@ -11,17 +11,17 @@ SWITCH_INTERVAL = 0.0005
 
 
 def leave_out_psycopg_on_sqlite(database_url: str) -> None:
-    """Saves 16 MB: Peewee loads psycopg if that is installed. Must be called before Peewee is imported."""
+    """Keeps Peewee from loading psycopg, which takes 16 MB. Must be called before Peewee is imported."""
     if database_url.startswith("sqlite:"):
         sys.modules["psycopg"] = None  # type: ignore[assignment]  # Python then raises ImportError for this module
 
 
 def prepare() -> None:
-    """Must be called before grpc is imported and before a thread is started: threads and processes inherit it."""
-    # grpc's own log lines are not JSON, and repeat what our messages say.
+    """Must be called before grpc is imported and before threads or processes start, which inherit the settings."""
+    # grpc's own log lines are not JSON, and repeat our own messages.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Fewer wake-ups per event of a call. grpc does not promise to keep this experiment, so it is tied to the pinned
-    # release. An empty GRPC_EXPERIMENTS in the environment switches it off.
+    # Turns off an experiment of grpc, which saves wake-ups in every call. grpc may remove this option in any release,
+    # so it is tied to the pinned one. An empty GRPC_EXPERIMENTS in the environment restores grpc's default.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     # A call passes through several threads on few cores. With SCHED_BATCH, a thread that wakes another one finishes its
     # own work first, which saves a quarter of the CPU. Some containers refuse it; the service then runs without it.

@@ -1,17 +1,20 @@
-"""Refuses to start where the system's limits are too low: grpc and Envoy would crash or hang later, without a cause."""
+"""Refuses to start if the system's limits are too low.
+
+Otherwise grpc and Envoy would crash or hang later, and would not report the cause.
+"""
 
 import resource
 
 from mentorsync.config import SettingsError
 
 MIN_OPEN_FILES = 256  # Envoy and a server need about 60 before the first caller connects
-# In bytes. Each is a little more than the least with which a start succeeded.
+# In bytes. Each is slightly more than the smallest value with which a start succeeded.
 MIN_SERVER_ADDRESS_SPACE = 1024**3
 MIN_ENVOY_ADDRESS_SPACE = 5 * 1024**3 // 2  # its allocator reserves large ranges
 
 
 def check_limits(address_space: int) -> None:
-    """Raises SettingsError when this process and its children may open too few files or use too few addresses."""
+    """Raises SettingsError if this process and its children may open too few files or use too little address space."""
     files = _maximum(resource.RLIMIT_NOFILE)
     if files < MIN_OPEN_FILES:
         raise SettingsError(
@@ -26,6 +29,6 @@ def check_limits(address_space: int) -> None:
 
 
 def _maximum(limit: int) -> float:
-    """What a process may raise a limit to."""
+    """The value up to which a process may raise a limit."""
     _, maximum = resource.getrlimit(limit)
     return float("inf") if maximum == resource.RLIM_INFINITY else maximum

@@ -1,6 +1,6 @@
 """Every time limit that depends on another one, in seconds, shortest first within each group.
 
-tests/unit/test_time_limits.py checks the inequalities, and the limits that stand in Envoy's configuration.
+tests/unit/test_time_limits.py checks the inequalities, and the limits that are in Envoy's configuration.
 """
 
 # --- One call, from the database outwards. Each layer gives up before the layer that waits for it. ---
@@ -11,10 +11,10 @@ PROBE_ANSWER_SECONDS = 3.0  # a health probe may queue behind reads; it must fai
 RETRY_SECONDS = 3.0  # a write is tried again for this long, so that a restart of the database goes unnoticed
 BUSY_SECONDS = 5.0  # a SQLite write waits this long for another process, such as a purge, to end its batch
 LOCK_SECONDS = 5.0  # a PostgreSQL write waits for the log: longer than two frozen replicas can hold it
-READ_SECONDS = 5.0  # PostgreSQL ends a read that takes longer, also if its caller has gone
-SILENCE_SECONDS = 6.0  # PostgreSQL without an answer for this long is down: longer than it may wait for a lock
+READ_SECONDS = 5.0  # PostgreSQL ends a read that takes longer, even if its caller has disconnected
+SILENCE_SECONDS = 6.0  # without an answer for this long, PostgreSQL is unavailable; longer than a wait for a lock
 ANSWER_SECONDS = 7.5  # the service answers every call within this time, at worst with an error
-DEADLINE_SECONDS = 9.5  # the gateway's grpc-timeout: the server ends the call before the gateway gives it up
+DEADLINE_SECONDS = 9.5  # the gateway's grpc-timeout: the server ends the call before the gateway gives up
 ROUTE_SECONDS = 10.0  # the gateway answers 504 (in the separate mode)
 TCP_USER_SECONDS = 10.0  # the kernel drops a connection to PostgreSQL whose data is not acknowledged
 STREAM_IDLE_SECONDS = 12.0  # the gateway answers 504 in the embedded mode, which has no route timeout
@@ -22,12 +22,12 @@ REQUEST_SECONDS = 15.0  # the gateway has read the whole request, or answers 408
 
 # --- A stop, from the signal on. `docker stop` kills after 10 s. ---
 
-KILL_SECONDS = 10.0  # what starts us (docker) sends SIGKILL this long after SIGTERM
-STOP_SECONDS = 9.5  # the supervisor has ended every part, if need be by SIGKILL
+KILL_SECONDS = 10.0  # docker sends SIGKILL this long after SIGTERM
+STOP_SECONDS = 9.5  # by then the supervisor has ended every part, by SIGKILL if necessary
 
 # The gateway, and all that `up` runs: the listeners stay open for a moment, then calls finish.
 CLOSE_SECONDS = 1.0  # answers carry `connection: close`, or GOAWAY, and new connections are still accepted
-QUIET_SECONDS = 0.25  # a connection that is still open then, and idle for this long, does not hold up the end
+QUIET_SECONDS = 0.25  # a connection that has been idle for this long does not delay the end
 END_SECONDS = 0.5  # a part needs this long to end once its calls have finished
 
 # `mentorsync serve` alone: on a shared database other servers take over first.
@@ -35,11 +35,11 @@ HEALTH_CHECK_SECONDS = 1.25  # a gateway needs this long to see NOT_SERVING: two
 RETIRE_SECONDS = 2.0  # the server reports NOT_SERVING but keeps serving, so that gateways move traffic first
 DRAIN_SECONDS = 7.5  # calls in flight finish: as long as a call may take
 
-# The end of the log: after this, lines that nobody has read are given up.
+# The end of the log: lines that cannot be written within this time are lost.
 FLUSH_SECONDS = 0.3  # of one process; less than END_SECONDS
 
 # --- A start ---
 
-START_SECONDS = 20.0  # Envoy serves; it takes 0.1 s, but the embedded service's database may take longer
+START_SECONDS = 20.0  # until Envoy serves: usually 0.1 s, but the embedded service's database may take longer
 READY_SECONDS = 10.0  # from then on until a call through the gateway succeeds
 RESTART_SECONDS = 1.0  # pause before another attempt to start a replica that could not be started

@@ -64,7 +64,7 @@ def test_a_bad_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == (
         "mentorsync: MENTORSYNC_DATABASE_URL (or --database-url) must be sqlite:///file.db (relative), "
         "sqlite:////path/to/file.db (absolute) or postgresql://user:password@host:port/name; "
-        "in its user and password the characters / ? # @ : % must be percent-encoded, such as / as %2F\n"
+        "in the user name and the password, the characters / ? # @ : % must be percent-encoded, such as / as %2F\n"
     )
 
 

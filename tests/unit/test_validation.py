@@ -188,7 +188,7 @@ def test_an_update_has_only_the_fields_that_are_set() -> None:
 
 def test_an_update_without_fields_is_refused() -> None:
     """It needs acknowledged, reason, or both."""
-    with pytest.raises(InvalidFieldsError, match="acknowledged must be set, or reason"):
+    with pytest.raises(InvalidFieldsError, match="acknowledged must be set if reason is not set"):
         updated()
 
 

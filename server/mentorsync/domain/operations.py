@@ -18,7 +18,7 @@ class SubmitOperation:
     """A submitted event. client_timestamp: nanoseconds since the Unix epoch.
 
     payload_digest identifies the payload without storing its text, for as long as the record exists.
-    request_key is the same for every repetition of this submit. It is None if a repetition looks like a new event.
+    request_key is the same for every repetition of this submit. It is None if a repetition cannot be recognised.
     """
 
     mentor_id: str

@@ -27,7 +27,7 @@ class SyncEvent(NamedTuple):
     """A submitted event with its outcome.
 
     sequence is the revision of its submit, and revision is that of its last change. request_key identifies repetitions
-    of its submit; it is None if a repetition looks like a new event. payload_digest shows whether a repetition has the
+    of its submit; it is None if a repetition cannot be recognised. payload_digest shows whether a repetition has the
     same payload. Neither changes when the reason is edited.
     """
 

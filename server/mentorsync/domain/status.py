@@ -44,7 +44,7 @@ INITIAL_STATUS = MentorStatus.ACTIVE  # a mentor's first event is decided as if 
 
 
 class Accepted(NamedTuple):
-    """The event decided the status."""
+    """The event sets the status."""
 
     status: MentorStatus
 

@@ -1,4 +1,4 @@
-"""What a call gets in addition to its request message."""
+"""The context of a call: everything that it gets in addition to its request message."""
 
 import re
 import secrets
@@ -11,7 +11,7 @@ REQUEST_ID = re.compile(r"[!-~]{1,128}")  # visible ASCII, and short enough for 
 class Principal(Enum):
     """On whose behalf a call is made."""
 
-    ANYONE = "anyone"  # callers are not identified, and each may reach every mentor
+    ANYONE = "anyone"  # callers are not identified, and each may access every mentor
 
 
 class CallContext(NamedTuple):
@@ -21,7 +21,7 @@ class CallContext(NamedTuple):
 
     Cancellation: the adapter cancels the task that runs the call, and the call then ends with asyncio.CancelledError at
     its next `await`. The grpcio adapter cancels when the caller cancels and when the deadline passes; the ASGI adapter
-    cancels when the deadline passes. A write whose batch has begun is stored all the same.
+    cancels when the deadline passes. A write whose batch has begun is still stored.
     """
 
     request_id: str

@@ -17,7 +17,7 @@ RETRY_DELAY_SECONDS = 1
 
 
 class ErrorRow(NamedTuple):
-    """What a caller gets for one exception class: the gRPC code, the reason, and a function that makes the message."""
+    """The answer to one class of exceptions: the gRPC code, the reason, and a function that makes the message."""
 
     code: int
     reason: "reasons.ErrorReason.ValueType"
@@ -45,7 +45,7 @@ ERRORS: dict[type[Exception], ErrorRow] = {
         _always("idempotency-key was used before for this mentor with another payload: use a new key for a new event"),
     ),
     MentorNotFoundError: ErrorRow(
-        code_pb2.NOT_FOUND, reasons.MENTOR_NOT_FOUND, lambda error: f"mentor_id {error} has had no event yet"
+        code_pb2.NOT_FOUND, reasons.MENTOR_NOT_FOUND, lambda error: f"mentor_id {error} has no event yet"
     ),
     EventNotFoundError: ErrorRow(
         code_pb2.NOT_FOUND,
@@ -55,10 +55,10 @@ ERRORS: dict[type[Exception], ErrorRow] = {
     OverloadedError: ErrorRow(
         code_pb2.UNAVAILABLE,
         reasons.OVERLOADED,
-        _always("too many writes are waiting: nothing was written, retry later"),
+        _always("too many calls are waiting: nothing was written, retry later"),
     ),
     StorageUnavailableError: ErrorRow(
-        code_pb2.UNAVAILABLE, reasons.STORAGE_UNAVAILABLE, _always("the database cannot be reached: retry later")
+        code_pb2.UNAVAILABLE, reasons.STORAGE_UNAVAILABLE, _always("the database is unavailable: retry later")
     ),
 }
 UNEXPECTED = ErrorRow(code_pb2.INTERNAL, reasons.INTERNAL, _always("internal error"))
@@ -70,7 +70,7 @@ def is_expected(error: Exception) -> bool:
 
 
 def status_of(error: Exception) -> status_pb2.Status:
-    """The status that callers get for an exception. Without a row it is INTERNAL and reveals nothing of the cause."""
+    """The status that callers get for an exception. Without a row, it is INTERNAL and does not reveal the cause."""
     row = _row_of(error)
     status = status_pb2.Status(code=row.code, message=row.message(error))
     _add(status, error_details_pb2.ErrorInfo(reason=reasons.ErrorReason.Name(row.reason), domain=DOMAIN))

@@ -19,8 +19,8 @@ COMPRESSED = 1
 class ProtocolError(Exception):
     """A request that breaks gRPC's protocol, or uses a part of it that the service does not offer.
 
-    The text and `code`, a google.rpc code, are for the caller. `http_status` is 200 except for requests of other kinds
-    than gRPC.
+    The text and `code`, a google.rpc code, are for the caller. `http_status` is 200 unless the request is not a gRPC
+    request.
     """
 
     def __init__(self, code: int, text: str, http_status: int = 200) -> None:
@@ -30,7 +30,7 @@ class ProtocolError(Exception):
 
 
 async def read_body(receive: Receive) -> bytes | None:
-    """The body of an ASGI request, or None when the request was given up before its body was complete.
+    """The body of an ASGI request, or None if the caller disconnected before the body was complete.
 
     Raises ProtocolError as soon as the body is longer than the largest message.
     """

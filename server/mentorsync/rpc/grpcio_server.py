@@ -36,7 +36,7 @@ class ListenError(Exception):
 
 @asynccontextmanager
 async def grpcio_server(service: Service, health_servicer: Health, address: str) -> AsyncIterator[int]:
-    """Serves gRPC, health and reflection on `address` (host:port), and gives the port.
+    """Serves gRPC, health and reflection on `address` (host:port), and yields the port.
 
     Raises ListenError. At the end the health is NOT_SERVING, new calls are refused, and accepted calls get up to
     DRAIN_SECONDS to finish.
@@ -56,4 +56,4 @@ async def grpcio_server(service: Service, health_servicer: Health, address: str)
         await health_servicer.enter_graceful_shutdown()
         await server.stop(DRAIN_SECONDS)
         del server
-        gc.collect()  # grpc's server schedules something on the loop when it is collected, and the loop ends soon
+        gc.collect()  # the collected server schedules a callback on the loop, which must still run

@@ -64,7 +64,7 @@ async def report_health(servicer: Health, services: tuple[str, ...], probes: Map
     """Probes repeatedly, and sets the health of the services: SERVING while no probe fails.
 
     `probes` are named by what they test, in the plural ("reads"). A probe fails by raising StorageError; the log shows
-    when that begins and when it ends.
+    when the failures begin and when they end.
     """
     failing: set[str] = set()
     reported = None

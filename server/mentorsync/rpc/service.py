@@ -39,7 +39,7 @@ class CallLine(NamedTuple):
 
 
 class Service:
-    """MentorStatusSync, for any number of event loops and threads: nothing here changes after construction, and
+    """MentorStatusSync, for any number of event loops and threads: it does not change after its construction, and
     `Calls`, `Metrics` and `LineWriter` may be used by several threads at once.
 
     `methods` holds the methods by name. An adapter refuses an unknown name itself, before `invoke`.

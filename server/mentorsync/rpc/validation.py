@@ -20,8 +20,8 @@ SYNC_EVENT_ID = re.compile(r"evt_[0-9A-Za-z]{1,40}")
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,64}")
 REFUSED_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # category Cc except tab and line feed
 
-MENTOR_ID_RULE = 'must be "mntr_" and 1 to 40 of 0-9A-Za-z'
-SYNC_EVENT_ID_RULE = 'must be "evt_" and 1 to 40 of 0-9A-Za-z'
+MENTOR_ID_RULE = 'must be "mntr_" followed by 1 to 40 of 0-9A-Za-z'
+SYNC_EVENT_ID_RULE = 'must be "evt_" followed by 1 to 40 of 0-9A-Za-z'
 EVENT_TYPE_RULE = f"must be one of {', '.join(pb.EventType.keys()[1:])}"
 REASON_RULE = (
     f"must have at most {MAX_REASON_CHARACTERS} characters, and no control characters except line feed and tab"
@@ -104,7 +104,7 @@ def update_operation(request: pb.UpdateEventRequest) -> UpdateOperation:
     if not SYNC_EVENT_ID.fullmatch(request.sync_event_id):
         violations.append(FieldViolation("sync_event_id", SYNC_EVENT_ID_RULE))
     if acknowledged is None and reason is None:
-        violations.append(FieldViolation("acknowledged", "must be set, or reason, or both"))
+        violations.append(FieldViolation("acknowledged", "must be set if reason is not set"))
     if reason is not None and not _is_reason(reason):
         violations.append(FieldViolation("reason", REASON_RULE))
     _refuse(violations)

@@ -17,7 +17,7 @@ class Announcer:
     """Calls every listener after each commit.
 
     The commit is complete and its callers have their answers, so a listener's failure changes nothing: it is logged,
-    and the other listeners are called all the same.
+    and the other listeners are still called.
     """
 
     def __init__(self, listeners: Iterable[Callable[[Commit], None]]) -> None:
@@ -27,7 +27,7 @@ class Announcer:
         for listener, failures in self._listeners:
             try:
                 listener(commit)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the writer
+            except Exception as error:  # noqa: BLE001 - no exception of a listener may stop the writer
                 failures.fail(error, with_traceback=True)
             else:
                 failures.succeed()

@@ -1,4 +1,4 @@
-"""The part of a write transaction that every engine shares: what happens between loading rows and saving changes."""
+"""The part of a write transaction that is the same for every engine: from the loaded rows to the changes to save."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from mentorsync.storage.store import Commit
 
 
 class Loaded(NamedTuple):
-    """What one batch needs to know. `mentors` and `events` are rows; `clock` is in microseconds."""
+    """The data that one batch needs. `mentors` and `events` are rows; `clock` is in microseconds."""
 
     head: LogHead
     mentors: Iterable[Row]
@@ -20,7 +20,7 @@ class Loaded(NamedTuple):
 
 
 def decide(operations: Sequence[Operation], loaded: Loaded, new_event_id: Callable[[], str]) -> tuple[Ledger, Commit]:
-    """Decides operations in order. The ledger then holds what is to be saved, and the Commit is the batch's result."""
+    """Decides operations in order. The ledger then holds the changes to save. The Commit is the batch's result."""
     mentors, events = map(mentor_from_row, loaded.mentors), map(event_from_row, loaded.events)
     ledger = Ledger(loaded.head, mentors, events, loaded.clock, new_event_id)
     clock_ahead = ledger.clock_ahead

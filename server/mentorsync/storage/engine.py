@@ -17,7 +17,7 @@ POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 
 
 class Engine(Protocol):
-    """A database and what the service needs from it. `str` gives its URL without a password."""
+    """A database, as the service uses it. `str` gives its URL without a password."""
 
     is_shared: bool
     """Whether several servers may serve the database at the same time."""
@@ -34,13 +34,13 @@ class Engine(Protocol):
         """Microseconds since the Unix epoch, by the clock that server timestamps come from."""
 
     def create(self) -> None:
-        """Makes an empty database where there is none, if the engine can."""
+        """Creates an empty database if there is none and the engine can create one."""
 
     def check(self) -> None:
         """Raises StorageSetupError when the database cannot be used at all."""
 
     def serving(self) -> AbstractContextManager[None]:
-        """Held while a server runs. Raises StorageSetupError if another server excludes this one."""
+        """Entered for as long as a server runs. Raises StorageSetupError if another server excludes this one."""
 
     def migrating(self) -> AbstractContextManager[None]:
         """A transaction that excludes all other migrations."""
@@ -63,7 +63,7 @@ def open_engine(url: str) -> Engine:
             return SqliteEngine(Path(path))
     if url.startswith(POSTGRES_PREFIXES):
         if not is_clear(url):
-            raise StorageSetupError(f"the database URL is not clear: {PERCENT_ENCODING}")
+            raise StorageSetupError(f"the database URL is ambiguous: {PERCENT_ENCODING}")
         return _postgres_engine(url)
     raise StorageSetupError(
         "a database URL is sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "

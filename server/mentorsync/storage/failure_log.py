@@ -4,7 +4,7 @@ import logging
 
 
 class FailureLog:
-    """Without it, a database that is down would fill the log with hundreds of equal lines a second.
+    """Without it, an unavailable database would fill the log with hundreds of identical lines per second.
 
     `failure` and `recovery` are the texts of the two lines. Used by one thread.
     """

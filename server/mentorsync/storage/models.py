@@ -1,4 +1,4 @@
-"""The tables, as queries are written with them. The migrations define them."""
+"""Peewee models of the tables, for queries. The migrations define the tables."""
 
 from peewee import (
     SQL,

@@ -14,9 +14,9 @@ WINDOW_EVENTS = 500  # read in one transaction
 
 
 class Purge:
-    """One walk through the log, from its start to the first event that is too young.
+    """One pass over the log, from its start to the first event that is too young.
 
-    Removes tombstones, acknowledged and never-accepted events whose last change is older than the given age. After
+    Removes the deleted, acknowledged and never-accepted events whose last change is older than the given age. After
     each transaction `on_progress` gets the sequence reached, the last sequence of all, and the number removed so far.
     """
 
@@ -52,7 +52,7 @@ class Purge:
 
 
 def purge(engine: Engine, older_than_seconds: float, on_progress: Callable[[int, int, int], None]) -> int:
-    """Removes what is no longer needed and returns the number of removed events. See Purge."""
+    """Removes events that are no longer needed, and returns their number. See Purge."""
     return Purge(engine, older_than_seconds, on_progress).run()
 
 

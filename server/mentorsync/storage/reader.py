@@ -118,7 +118,7 @@ class Reader:
 
 
 async def _answer(future: "Future[list[Row]]", seconds: float) -> list[Row]:
-    """Waits for a query. One whose caller leaves, or that waits for too long, is cancelled unless it runs already."""
+    """Waits for a query. Cancels it, unless it runs already, if the caller is cancelled or the time is over."""
     try:
         async with asyncio.timeout(seconds):
             return await asyncio.wrap_future(future)

@@ -68,7 +68,7 @@ class ReadStatements:
         # Parameters: mentor_id, offset, mentor_id, limit, offset, mentor_id.
         self.mentor_page = compiled(query.where(this_mentor), database)
 
-        # SQLite ends this join at its LIMIT, and would copy the rows of a query inside first.
+        # SQLite stops this join at its LIMIT. It would first copy all rows of a subquery.
         query = MentorModel.select(*SNAPSHOT_HEAD, *PUBLISHED_FIELDS)
         query = query.join(EventModel, JOIN.LEFT_OUTER, on=OF_THE_MENTOR & PENDING).where(this_mentor)
         # Parameter: mentor_id.

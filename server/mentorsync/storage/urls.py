@@ -1,4 +1,4 @@
-"""Database URLs: which are clear, and how people may see them."""
+"""Database URLs: whether they are unambiguous, and how to show them without credentials."""
 
 import re
 
@@ -10,7 +10,9 @@ URL = re.compile(
     rf"(?P<scheme>[a-z]+)://(?:[^@/]*@)?(?P<hosts>{HOST}(?:,{HOST})*)(?P<name>/[^@/?#]*)?(?:\?[^@]*)?", re.ASCII
 )
 HIDDEN = "postgresql://(hidden: its user, password or name has characters that must be percent-encoded)"
-PERCENT_ENCODING = "in its user and password the characters / ? # @ : % must be percent-encoded, such as / as %2F"
+PERCENT_ENCODING = (
+    "in the user name and the password, the characters / ? # @ : % must be percent-encoded, such as / as %2F"
+)
 
 
 def is_clear(url: str) -> bool:
@@ -19,7 +21,7 @@ def is_clear(url: str) -> bool:
 
 
 def without_credentials(url: str) -> str:
-    """A URL with neither user nor password nor query, for terminals and logs. A URL that is not clear is not shown."""
+    """A URL without user, password and query, for terminals and logs. An ambiguous URL is not shown at all."""
     if url.startswith("sqlite:"):
         return url
     parts = URL.fullmatch(url)

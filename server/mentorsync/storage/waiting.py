@@ -1,4 +1,4 @@
-"""Long waits of commands: a person at a terminal should learn what the command waits for."""
+"""Reports long waits of commands, so that an operator knows why a command waits."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def reported_wait(reason: str) -> Iterator[None]:
-    """Logs the reason once if what runs inside takes longer than REPORT_SECONDS."""
+    """Logs the reason once if the body takes longer than REPORT_SECONDS."""
     timer = Timer(REPORT_SECONDS, logger.warning, (reason,))
     timer.daemon = True
     timer.start()

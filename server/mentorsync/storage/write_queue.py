@@ -42,7 +42,7 @@ class WriteQueue:
         Raises OverloadedError when too many writes wait, and StorageUnavailableError once the queue is closed.
         """
         outcome: asyncio.Future[SyncEvent] = asyncio.get_running_loop().create_future()
-        with self._lock:  # a write that is queued after the end would wait in vain
+        with self._lock:  # a write that is queued after the end would never be answered
             if self.is_closed:
                 raise StorageUnavailableError("the writer has ended")
             if self._size >= MAX_QUEUED_WRITES:
@@ -76,7 +76,7 @@ class WriteQueue:
         return batch
 
     def answer_batch(self, writes: Sequence[QueuedWrite], outcomes: Sequence[SyncEvent | Exception]) -> None:
-        """Answers these writes of the batch that was taken; the callers of the rest have left."""
+        """Answers these writes of the batch that was taken. The other writes of the batch were cancelled."""
         with self._lock:
             self._size -= len(self._batch)
         self._batch = []

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Writer:
-    """Commits the writes that wait in one transaction (group commit), on a thread of its own.
+    """Commits all waiting writes in one transaction (group commit), on a thread of its own.
 
     `listeners` are called after each commit, in the writer's thread. Writes may come from several event loops; each
     caller is answered on its own loop. A write that is cancelled before its batch starts is dropped; after that it is
@@ -75,7 +75,7 @@ class Writer:
     async def probe(self) -> None:
         """Raises StorageUnavailableError while writes fail.
 
-        Only looks at what is known: while writes fail, the writer's thread tries an empty transaction every second.
+        Does not write. While writes fail, the writer's thread tries an empty transaction every second.
         """
         if self._queue.is_closed:
             raise StorageUnavailableError("the writer has ended")
@@ -86,7 +86,7 @@ class Writer:
             raise StorageUnavailableError(f"a write transaction has taken more than {ANSWER_SECONDS:g} s")
 
     async def close(self) -> None:
-        """Writes what is queued, then stops. Every later write is refused."""
+        """Writes all queued writes, then stops. Every later write is refused."""
         self._queue.close()
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
@@ -130,7 +130,7 @@ class Writer:
             self._tidying.succeed()
 
     def _write_batch(self, store: Store, batch: list[QueuedWrite]) -> list[Commit]:
-        """Writes a batch, answers its callers, and returns the commits that this took: none if all callers left."""
+        """Writes a batch, answers its callers, and returns its commits: none if all writes were cancelled."""
         wanted = [write for write in batch if not write.outcome.done()]
         commits: list[Commit] = []
         outcomes = self._transact(store, [write.operation for write in wanted], commits) if wanted else []
@@ -157,13 +157,13 @@ class Writer:
 
 
 def _set_ended(ended: "asyncio.Future[None]", error: WriterFailedError | None) -> None:
-    if ended.done():  # whatever awaited it was cancelled
+    if ended.done():  # it was cancelled together with the task that awaited it
         return
     if error is None:
         ended.set_result(None)
     else:
         ended.set_exception(error)
-        ended.exception()  # it is in the log already: asyncio need not warn if nothing awaits it
+        ended.exception()  # marks it as retrieved: the log has it already, so asyncio need not report it
 
 
 def _fail_late(outcome: "asyncio.Future[SyncEvent]") -> None:

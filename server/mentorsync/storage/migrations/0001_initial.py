@@ -10,7 +10,7 @@ PENDING = "accepted AND NOT acknowledged AND deleted_at IS NULL"
 def up(_migrator: Any, db: Any) -> None:
     is_sqlite = isinstance(db, SqliteDatabase)
     if not is_sqlite:
-        # A writer that lost its connection at COMMIT finds here whether that batch was committed.
+        # Here a writer that lost its connection at COMMIT finds out whether that batch was committed.
         db.execute_sql(
             "CREATE TABLE writers (writer_id TEXT PRIMARY KEY, last_batch BIGINT NOT NULL, updated_at BIGINT NOT NULL)"
         )
@@ -52,7 +52,7 @@ def up(_migrator: Any, db: Any) -> None:
         "CREATE UNIQUE INDEX events_sync_event_id ON events (sync_event_id)",
         "CREATE UNIQUE INDEX events_request_key ON events (request_key) WHERE request_key IS NOT NULL",
         f"CREATE INDEX events_pending ON events (sequence) WHERE {PENDING}",
-        # Holds all that a snapshot shows: a mentor's events lie far apart in the table.
+        # Holds every column that a snapshot shows, because a mentor's events are spread over the table.
         f"""CREATE INDEX events_pending_of_mentor ON events (
             mentor_id, sequence, sync_event_id, event_type, resulting_status, server_timestamp,
             accepted, acknowledged, deleted_at

@@ -10,7 +10,7 @@ from peewee import SqliteDatabase
 
 PENDING = "accepted AND NOT acknowledged AND deleted_at IS NULL"
 STATEMENTS = (
-    # Servers of the version before lock the row of `log` in every batch. This waits for the batches that are running.
+    # Servers of the previous version lock the row of `log` in every batch. This waits for the batches that are running.
     "LOCK TABLE log, writers IN ACCESS EXCLUSIVE MODE",
     """CREATE TABLE heads (
         last_revision BIGINT PRIMARY KEY,
@@ -24,11 +24,11 @@ STATEMENTS = (
         COALESCE((SELECT MIN(sequence) FROM events WHERE {PENDING}), last_revision + 1), 0
     FROM log""",  # noqa: S608 - of our own names
     "DROP TABLE log, writers",
-    # For people, and for the reads of servers of the version before.
+    # For administrators, and for the reads of servers of the previous version.
     """CREATE VIEW log AS SELECT 1::SMALLINT AS id, last_revision, last_server_timestamp, pending_total
         FROM heads ORDER BY last_revision DESC LIMIT 1""",
-    # Servers of the version before read `writers` in every batch, before they write. They must not write any more: they
-    # do not take the lock that orders the batches now. They answer 40001 with UNAVAILABLE.
+    # Servers of the previous version read `writers` in every batch, before they write. They must not write any more,
+    # because they do not take the lock that now orders the batches. To 40001 they answer UNAVAILABLE.
     """CREATE FUNCTION refuse_writes_of_older_versions() RETURNS TEXT LANGUAGE plpgsql AS $$ BEGIN
         RAISE EXCEPTION 'this database was migrated to a newer version of mentorsync: replace this server'
         USING ERRCODE = '40001';

@@ -17,7 +17,7 @@ from mentorsync.time_limits import (
     TCP_USER_SECONDS,
 )
 
-# What a URL may set otherwise.
+# Defaults that a URL may override.
 CONNECTION: dict[str, Any] = {
     "application_name": "mentorsync",
     "connect_timeout": int(CONNECT_SECONDS),
@@ -31,17 +31,17 @@ OPTIONS = (
     # for longer than two such replicas can keep it.
     f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS:g}s -c lock_timeout={LOCK_SECONDS:g}s "
     "-c default_transaction_isolation=read\\ committed "
-    # Every statement has its index. A plan that was made while the tables were small would scan them, or join by
-    # reading all of them, and would be kept while they grow. For a page of unknown size the planner expects so many
-    # rows that it would compile the query to machine code, or plan it again for each call.
+    # Every statement has an index. While the tables are small, the planner would choose to read all their rows, and
+    # PostgreSQL would keep that plan while they grow. For a page of unknown size, the planner expects so many rows
+    # that it would compile the query to machine code, or plan it again for each call.
     "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off "
     "-c plan_cache_mode=force_generic_plan"
 )
-# Writes have no such limit: the time in which a batch may be tried again bounds them.
+# Writes have no such limit: they are limited by the time during which a batch is tried again.
 READ_OPTIONS = f"{OPTIONS} -c statement_timeout={READ_SECONDS:g}s"
 CLOCK = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint"
-# Another attempt may succeed: the connection was lost, the transaction had to give way (40001, 40P01, 55P03), an id was
-# taken, or the server is no longer the primary.
+# Another attempt may succeed: the connection was lost, another transaction won (40001, 40P01, 55P03), an id was in
+# use, or the server is no longer the primary.
 TRANSIENT = (
     peewee.OperationalError,  # when connecting
     psycopg.OperationalError,
@@ -78,7 +78,7 @@ class Database(PostgresqlDatabase):
         super().__init__(url, prefer_psycopg3=True)
         self.connection_type: type[psycopg.Connection[Any]] = psycopg.Connection
         self._options = options
-        self._opened: set[psycopg.Connection[Any]] = set()  # the end of its thread would not close a connection
+        self._opened: set[psycopg.Connection[Any]] = set()  # a connection stays open when its thread ends
 
     def _connect(self) -> psycopg.Connection[Any]:
         given = conninfo_to_dict(self.database)

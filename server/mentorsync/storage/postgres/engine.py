@@ -56,29 +56,29 @@ class PostgresEngine:
         return without_credentials(self._url)
 
     def create(self) -> None:
-        """Nothing: an administrator creates the database."""
+        """Does nothing: an administrator creates the database."""
 
     def check(self) -> None:
         """Raises StorageSetupError when the database cannot be reached."""
         try:
             self.database.execute_sql("SELECT 1")
-        except peewee.ProgrammingError as error:  # its text may hold what it did not understand: a password
+        except peewee.ProgrammingError as error:  # its text may quote a part of the URL: a password
             raise StorageSetupError(f"{self}: PostgreSQL does not understand this URL's options") from error
         except Exception as error:
             raise StorageSetupError(f"{self} cannot be reached: {' '.join(str(error).split())}") from error
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Any number of servers may run. Their connections are impatient, unlike those of migrations."""
-        self.database.close()  # this thread has checked the schema, and needs the connection no more
+        """Any number of servers may run. Their connections limit the wait for an answer; those of migrations do not."""
+        self.database.close()  # this thread has checked the schema and no longer needs the connection
         self.database.connection_type = self._read_database.connection_type = ImpatientConnection
         yield
 
     @contextmanager
     def migrating(self) -> Iterator[None]:
-        """Waits for another migration for as long as it runs, but for the locks on tables no longer than a write would.
+        """Waits for another migration without a limit. Waits for the locks on tables no longer than a write would.
 
-        While a migration waits for a table's lock, nobody else can use the table.
+        While a migration waits for a table's lock, no other transaction can use the table.
         """
         with self.database.atomic():
             self.database.execute_sql("SET LOCAL lock_timeout = 0")

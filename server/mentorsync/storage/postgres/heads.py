@@ -14,8 +14,8 @@ LOG_LOCK = 0x6D656E746F73  # an advisory lock's key, as MIGRATION_LOCK: "mentos"
 # Puts the batches in one order. The next statement then sees everything that was committed before.
 LOCK_LOG = f"SELECT pg_advisory_xact_lock({LOG_LOCK})"
 
-# The first pending event is looked for once in so many revisions: the search walks the index's dead entries, of which
-# there may be many while an old snapshot is open. Page 1 walks the dead entries of at most so many revisions.
+# Once in this many revisions, the first pending event is searched for. The search reads the index's dead entries, and
+# there may be many of them while an old snapshot is open. Page 1 reads the dead entries of at most this many revisions.
 RAISE_REVISIONS = 64
 
 SELECT_HEAD = (

@@ -70,7 +70,7 @@ def member_of(field: Any) -> Any:
 
 def columns_of(rows: Iterable[Row]) -> list[list[Any]]:
     """The rows as one list for each column: the parameters of the statements below."""
-    # psycopg writes an enum's name where its number is meant.
+    # psycopg would send an enum's name instead of its number.
     return [
         [int(value) if isinstance(value, IntEnum) else value for value in column] for column in zip(*rows, strict=True)
     ]

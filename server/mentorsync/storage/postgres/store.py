@@ -1,4 +1,4 @@
-"""PostgreSQL's write transactions: set-based, in two round trips each, and certain of the outcome of each COMMIT."""
+"""PostgreSQL's write transactions: set-based, in two round trips each. The outcome of a lost COMMIT is looked up."""
 
 import logging
 import random
@@ -57,7 +57,7 @@ class PostgresStore:
         self._trimmer = HeadTrimmer(database)
 
     def transact(self, operations: Sequence[Operation]) -> Commit:
-        # While the database is down, later batches fail at once, instead of waiting for as long as the first did.
+        # While the database is unavailable, later batches fail at once instead of waiting for as long as the first did.
         give_up = time.monotonic() + (0 if self._is_down else RETRY_SECONDS)
         pause = FIRST_PAUSE_SECONDS
         self._unknown = None
@@ -65,7 +65,7 @@ class PostgresStore:
         while True:
             try:
                 commit = self._attempt(operations)
-            except Exception as error:  # noqa: BLE001 - the transaction must end, whatever it failed with
+            except Exception as error:  # noqa: BLE001 - the transaction must end after any failure
                 remaining = max(give_up - time.monotonic(), 0)
                 # The outcome of a COMMIT is looked up once, even if waiting for its answer took all of the time.
                 self._recover(error, may_retry=remaining > 0 or (self._unknown is not None and not was_late))
@@ -93,10 +93,10 @@ class PostgresStore:
             step()
         except FAILURES as error:
             self._roll_back()
-            logger.warning("old heads of the log were not removed, and will be later: %s", str(error).strip())
+            logger.warning("old heads of the log were not removed; this is tried again later: %s", str(error).strip())
 
     def _recover(self, error: Exception, *, may_retry: bool) -> None:
-        """Leaves no transaction open. Raises an error that another attempt now would not change."""
+        """Ends the transaction. Raises an exception if the batch is not to be tried again now."""
         is_transient = self._roll_back() or isinstance(error, TRANSIENT)
         text = str(error).strip()
         if not is_transient:
@@ -104,7 +104,7 @@ class PostgresStore:
         if not may_retry:
             self._is_down = True
             raise StorageUnavailableError(text) from error
-        logger.warning("a write transaction is tried again: %s", text)
+        logger.warning("a write transaction failed and is tried again: %s", text)
 
     def _roll_back(self) -> bool:
         """Ends the transaction, and returns whether the connection was lost."""
@@ -149,17 +149,17 @@ class PostgresStore:
     def _is_committed(self, unknown: _UnknownCommit, next_heads: Any) -> bool:
         """Whether the head that follows the one before the batch is the batch's own.
 
-        Raises StorageUnavailableError where both were removed: this server then hung for minutes.
+        Raises StorageUnavailableError if both were removed, which means that this server hung for minutes.
         """
         writers = dict(next_heads)
         if writers.get(unknown.commit.head.last_revision) == self._writer_id:
             return True
         if unknown.before.last_revision not in writers:
-            raise StorageUnavailableError("the outcome of a COMMIT cannot be found out any more")
+            raise StorageUnavailableError("the outcome of a COMMIT can no longer be determined")
         return False
 
     def _load(self, connection: Any, keys: BatchKeys) -> Callable[[Head], Loaded]:
-        """Sends the queries of what a batch needs. The result makes it of their answers and of the head."""
+        """Sends the queries that a batch needs. Returns a function that combines their answers with the head."""
         statements = self._load_statements
         clock = connection.execute(CLOCK)
         mentors = [connection.execute(sql, (values,)) for sql, values in statements.mentors(keys)]

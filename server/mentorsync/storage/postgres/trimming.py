@@ -12,7 +12,7 @@ PAUSE_SECONDS = 10.0  # after a step that failed
 TRIMMED_HEADS = 256  # in one step, which takes about a millisecond: the next write waits for it
 COMMITS_BETWEEN_STEPS = 128  # fewer than TRIMMED_HEADS, so that the steps keep up with the commits
 # Parameters: the last revision that was removed, the first that must be kept, the number of heads. Heads that another
-# server is removing are left to that server. The newest head stays, whatever the parameters say.
+# server is removing are left to that server. The newest head is never removed.
 TRIM_HEADS = """
     WITH removed AS (
         DELETE FROM heads WHERE last_revision = ANY(ARRAY(
@@ -35,7 +35,7 @@ class HeadTrimmer:
     """Removes heads that are older than KEPT_SECONDS, a few at a time.
 
     This process's monotonic clock measures the age, so that a clock that is set forward removes nothing too early. Each
-    step starts where the last one ended: otherwise it would walk all removed heads again while an old snapshot is open.
+    step starts where the last one ended: otherwise it would read all removed heads again while an old snapshot is open.
     """
 
     def __init__(self, database: PostgresqlDatabase) -> None:
@@ -47,7 +47,7 @@ class HeadTrimmer:
         self._paused_until = 0.0
 
     def committed(self, last_revision: int) -> None:
-        """Notes a batch, and makes a step once in COMMITS_BETWEEN_STEPS. Raises what PostgreSQL raises."""
+        """Counts a batch, and runs a step once in COMMITS_BETWEEN_STEPS batches. Raises PostgreSQL's errors."""
         now = time.monotonic()
         if not self._marks or now - self._marks[-1].seconds >= MARK_SECONDS:
             self._marks.append(_Mark(now, last_revision))
@@ -56,7 +56,7 @@ class HeadTrimmer:
             self.step()
 
     def step(self) -> None:
-        """Removes up to TRIMMED_HEADS old heads. Raises what PostgreSQL raises."""
+        """Removes up to TRIMMED_HEADS old heads. Raises PostgreSQL's errors."""
         now = time.monotonic()
         self._commits = 0
         while self._marks and now - self._marks[0].seconds >= KEPT_SECONDS:

@@ -13,8 +13,8 @@ from mentorsync.storage.failure_log import FailureLog
 
 # Operations between two checkpoints. The log then holds 20 to 40 MB: each write adds every page that it touches.
 OPERATIONS = 1_000
-# With less free space than the log may need, the log is emptied as often as this: once it has filled the disk, SQLite
-# cannot empty it any more, because the database file has to grow for that.
+# If the disk has less free space than the log may need, the log is emptied this often. Once the log has filled the
+# disk, SQLite cannot empty it any more, because the database file has to grow for that.
 OPERATIONS_ON_SMALL_DISK = 20
 SMALL_DISK_BYTES = 64 * 1_048_576
 FAILURES = (sqlite3.Error, PeeweeException)  # Peewee raises the second when it cannot connect
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """SQLite itself would empty the log within a commit, while all writes wait.
+    """Empties the log. SQLite itself would do so within a commit, while all writes wait.
 
     Here a thread copies the log by passive checkpoints, which block nothing. The writer then copies the few pages that
     were written meanwhile, so that SQLite can start the log from its beginning: under constant load it would otherwise
@@ -56,7 +56,7 @@ class Checkpoints:
                 self._end(self._checkpoint)  # not in the background: the log must not grow meanwhile
 
     def truncate(self) -> bool:
-        """Empties the log and cuts its file to zero bytes. Returns whether no reader prevented that."""
+        """Empties the log and cuts its file to zero bytes. Returns False if a reader prevented that."""
         if self._copying is not None:
             wait((self._copying,))  # SQLite runs one checkpoint at a time
         busy, *_ = self._database.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -78,7 +78,7 @@ class Checkpoints:
             self._checkpoint()
 
     def _end(self, copy: Callable[[], object]) -> None:
-        """Runs the last pass of a checkpoint after `copy`, and begins to count anew."""
+        """Runs the last pass of a checkpoint after `copy`, and restarts the count."""
         self._operations, self._next_look, self._copying = 0, OPERATIONS_ON_SMALL_DISK, None
         try:
             copy()

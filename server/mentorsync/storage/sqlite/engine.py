@@ -71,7 +71,7 @@ class SqliteEngine:
         return f"sqlite:///{self.path}"
 
     def create(self) -> None:
-        """Makes the file, empty, where there is none. Raises StorageSetupError when that is not possible."""
+        """Creates an empty file if there is none. Raises StorageSetupError if that fails."""
         if self.path.exists():
             return
         try:
@@ -97,7 +97,7 @@ class SqliteEngine:
         try:
             self.database.connect(reuse_if_open=True)
             self.database.execute_sql("SELECT 1 FROM sqlite_master").fetchone()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the file cannot be used
+        except Exception as error:  # noqa: BLE001 - after any exception the file cannot be used
             return error
         return None
 

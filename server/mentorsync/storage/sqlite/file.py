@@ -9,8 +9,8 @@ from mentorsync.storage.errors import StorageUnavailableError
 class DatabaseFile:
     """Notices when the file is removed or replaced while it is open.
 
-    SQLite would go on writing to the file that has lost its name, and every answered write would be gone after a
-    restart. `is_lost` is the result of the last check.
+    SQLite would continue to write to the old file, which no longer has a name. After a restart, all those writes would
+    be lost. `is_lost` is the result of the last check.
     """
 
     def __init__(self, path: Path) -> None:
