@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from pathlib import Path
 from threading import Event
 
 import grpc
@@ -14,7 +16,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from tests.contract import BASE
 from tests.faults.conftest import StartUp
 from tests.grpc_client import SERVICE
-from tests.server_process import Database, WriteLock, wait_until
+from tests.server_process import Database, WriteLock, command, environment, wait_until
 from tests.up_process import UpProcess, wait_until_gone
 
 MENTOR_ID = "mntr_01HX4V2K8P"
@@ -43,20 +45,39 @@ def test_a_signal_stops_it(start_up: StartUp, number: signal.Signals) -> None:
     wait_until_gone(parts)
 
 
-def test_internal_grpc_has_a_listener_when_its_address_is_set(start_up: StartUp) -> None:
-    """Its address is printed with the others, and calls reach the service."""
-    without = start_up()
-    assert "balanced" not in without.announced
-    without.signal(signal.SIGINT)
-    without.end()
+def test_grpc_is_served_at_its_address(start_up: StartUp) -> None:
+    """Calls reach the service at the address that is printed."""
+    up = start_up()
+    assert "balanced" not in up.announced
+    assert_listing_works(up.announced["gRPC"])
+    up.signal(signal.SIGINT)
+    assert up.end() == 0
+
+
+@pytest.mark.parametrize("up_flags", [("--separate",)], indirect=True)
+def test_balanced_grpc_has_a_listener_when_its_address_is_set(start_up: StartUp) -> None:
+    """In the separate mode its address is printed with the others, and calls reach the service."""
     up = start_up(gateway_grpc_address="127.0.0.1:0")
-    address, _, _ = up.announced["balanced"].partition(" ")
+    assert_listing_works(up.announced["balanced"].partition(" ")[0])
+    up.signal(signal.SIGINT)
+    assert up.end() == 0
+
+
+def test_balanced_grpc_is_refused_in_the_one_process_mode(tmp_path: Path) -> None:
+    """The message names the setting to use."""
+    settings = environment({"gateway_grpc_address": "127.0.0.1:0"})
+    finished = subprocess.run(command("up"), env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "MENTORSYNC_GATEWAY_GRPC_ADDRESS (--gateway-grpc-address) has no use" in finished.stderr
+    assert "MENTORSYNC_GRPC_ADDRESS" in finished.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def assert_listing_works(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")
         page = pb.ListSyncEventsResponse.FromString(call(b"", timeout=CALL_SECONDS))
         assert page.pagination.total == 0
-    up.signal(signal.SIGINT)
-    assert up.end() == 0
 
 
 def test_kill_9_leaves_nothing_behind(start_up: StartUp) -> None:
