@@ -109,10 +109,15 @@ def _service_listener(config: Config, application: str, address: Address) -> Con
     forwarding["route"]["cluster"] = FORWARDING_CLUSTER
     (service,) = http_filter(config, TRANSCODER)["typed_config"]["services"]
     calls = copy.deepcopy(forwarding)
-    calls["match"]["prefix"] = f"/{service}/"
+    # The module would decode an escape and drop a query. gRPC has neither, so such a path names no method.
+    calls["match"] |= {"prefix": f"/{service}/", "headers": [_path_without(character) for character in "%?"]}
     calls["typed_per_filter_config"] = {FILTER_NAME: FILTER_ON}
     routes.insert(0, calls)
     return listener
+
+
+def _path_without(character: str) -> Config:
+    return {"name": ":path", "string_match": {"contains": character}, "invert_match": True}
 
 
 def _module_filter(application: str) -> Config:

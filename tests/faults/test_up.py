@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from tests.contract import BASE
@@ -73,11 +75,11 @@ def test_balanced_grpc_is_refused_in_the_one_process_mode(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def assert_listing_works(address: str) -> None:
+def assert_listing_works(address: str, total: int = 0) -> None:
     with grpc.insecure_channel(address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")
         page = pb.ListSyncEventsResponse.FromString(call(b"", timeout=CALL_SECONDS))
-        assert page.pagination.total == 0
+        assert page.pagination.total == total
 
 
 def test_kill_9_leaves_nothing_behind(start_up: StartUp) -> None:
@@ -171,3 +173,37 @@ def submit_until_killed(up: UpProcess) -> tuple[dict[str, bytes], list[str]]:
         list(pool.map(stream, range(STREAMS)))
     assert up.end() == 1
     return answers, unanswered
+
+
+@pytest.mark.parametrize("up_flags", [()], indirect=True, ids=["embedded"])
+def test_a_stop_after_calls_on_both_listeners_closes_the_database(start_up: StartUp, database: Database) -> None:
+    """Each listener reads on a connection of its own. The last one that is closed empties the write-ahead log."""
+    up = start_up()
+    with rest(up) as client:
+        assert submit(client, "one").status_code == httpx.codes.OK
+        assert client.get(BASE).status_code == httpx.codes.OK
+    assert_listing_works(up.announced["gRPC"], total=1)
+    up.signal(signal.SIGTERM)
+    assert up.end() == 0
+    assert not database.path.with_name(f"{database.path.name}-wal").exists()
+
+
+@pytest.mark.parametrize("up_flags", [()], indirect=True, ids=["embedded"])
+def test_health_over_grpc_fails_during_a_stop(start_up: StartUp, database: Database) -> None:
+    """As /healthz does: probes over gRPC must leave as well. A call in flight holds the stop meanwhile."""
+    up = start_up()
+    with grpc.insecure_channel(up.announced["gRPC"]) as channel, rest(up) as client, ThreadPoolExecutor(1) as pool:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        check = health_pb2.HealthCheckRequest(service=SERVICE)
+        assert health.Check(check, timeout=CALL_SECONDS).status == health_pb2.HealthCheckResponse.SERVING
+        with WriteLock(database) as lock:
+            answer = pool.submit(submit, client, "held-up")
+            wait_until(lambda: up.metric("mentorsync_write_queue_depth") == 1, "a queued write")
+            up.signal(signal.SIGTERM)
+            up.wait_until_unready()
+            with pytest.raises(grpc.RpcError) as refused:
+                health.Check(check, timeout=CALL_SECONDS)
+            lock.release()
+            assert answer.result().status_code == httpx.codes.OK
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert up.end() == 0
