@@ -103,12 +103,17 @@ class ServerProcess:
                 stderr=stderr,
                 text=True,
             )
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, log.read_text()
-        self.ready: dict[str, str] = json.loads(line)
+        self.ready = self.read_ready()
         self.grpc = self.ready["grpc"]
         self.metrics = self.ready["metrics"]
+
+    def read_ready(self) -> dict[str, str]:
+        """Waits until the process reports its addresses, and returns them."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, self._log.read_text()
+        ready: dict[str, str] = json.loads(line)
+        return ready
 
     @property
     def pid(self) -> int:

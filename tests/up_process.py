@@ -5,11 +5,11 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 
-from tests.server_process import WAIT_SECONDS, Database, command, environment, wait_until
+from tests.server_process import WAIT_SECONDS, Database, ServerProcess, command, environment, wait_until
 
 LISTENERS = ("grpc_address", "rest_address", "metrics_address", "gateway_admin_address")
 LAST_LINE = "Ctrl-C"
@@ -80,6 +80,25 @@ class UpProcess:
             self._process.wait()
             assert self._process.stdout
             self._process.stdout.close()
+
+
+class EmbeddedServer(ServerProcess):
+    """`mentorsync up` as a server for gRPC: the service inside Envoy, behind Envoy's listener."""
+
+    def __init__(self, database: Database, log: Path) -> None:
+        addresses = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("REST", "GATEWAY_ADMIN")}
+        super().__init__(database, log, command("up"), addresses)
+
+    def read_ready(self) -> dict[str, str]:
+        assert self._process.stdout
+        announced = read_announcement(self._process.stdout)
+        assert announced, self._log.read_text()
+        metrics = announced["metrics"].removeprefix("http://").removesuffix("/metrics")
+        return {"grpc": announced["gRPC"], "metrics": metrics}
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The lines of the service, without the gateway's."""
+        return [line for line in super().log_lines() if line.get("logger") != "gateway"]
 
 
 def read_announcement(stdout: IO[str]) -> dict[str, str]:

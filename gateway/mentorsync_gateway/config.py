@@ -20,9 +20,14 @@ GRPC_LISTENER_PATH = Path(__file__).with_name("grpc_listener.yaml")
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 
-# The setting of each listener's address, for error messages.
+# The setting of each listener's address, for error messages. "grpc" balances over servers; "service_grpc" is the gRPC
+# address of the service that runs inside Envoy.
 ADMIN_SETTING = "MENTORSYNC_GATEWAY_ADMIN_ADDRESS"
-LISTENER_SETTINGS = {"rest": "MENTORSYNC_REST_ADDRESS", "grpc": "MENTORSYNC_GATEWAY_GRPC_ADDRESS"}
+LISTENER_SETTINGS = {
+    "rest": "MENTORSYNC_REST_ADDRESS",
+    "grpc": "MENTORSYNC_GATEWAY_GRPC_ADDRESS",
+    "service_grpc": "MENTORSYNC_GRPC_ADDRESS",
+}
 
 
 def separate(rest: Address, admin: Address, upstreams: Sequence[Address], grpc: Address | None = None) -> Config:
@@ -38,7 +43,7 @@ def separate(rest: Address, admin: Address, upstreams: Sequence[Address], grpc: 
     listeners = config["static_resources"]["listeners"]
     listeners[0]["address"] = _socket_address(LISTENER_SETTINGS["rest"], rest)
     if grpc is not None:
-        listeners.append(_grpc_listener(grpc))
+        listeners.append(grpc_listener("grpc", grpc))
     http_filter(config, TRANSCODER)["typed_config"]["proto_descriptor"] = str(descriptor_set_path())
     _set_upstreams(config, upstreams)
     return config
@@ -50,7 +55,11 @@ def descriptor_set_path() -> Path:
 
 def connection_manager(config: Config) -> Config:
     """The HTTP connection manager of the REST listener."""
-    listener = config["static_resources"]["listeners"][0]
+    return manager_of(config["static_resources"]["listeners"][0])
+
+
+def manager_of(listener: Config) -> Config:
+    """The HTTP connection manager of a listener."""
     manager: Config = listener["filter_chains"][0]["filters"][0]["typed_config"]
     return manager
 
@@ -77,7 +86,7 @@ def without_access_log(config: Config) -> Config:
     """The configuration without a log line for each request."""
     quiet = copy.deepcopy(config)
     for listener in quiet["static_resources"]["listeners"]:
-        del listener["filter_chains"][0]["filters"][0]["typed_config"]["access_log"]
+        del manager_of(listener)["access_log"]
     return quiet
 
 
@@ -92,9 +101,10 @@ def listening_addresses(config: Config) -> dict[str, Address]:
     }
 
 
-def _grpc_listener(address: Address) -> Config:
+def grpc_listener(name: str, address: Address) -> Config:
+    """The listener of grpc_listener.yaml, which forwards all calls to the servers. `name` is in LISTENER_SETTINGS."""
     listener: Config = yaml.safe_load(GRPC_LISTENER_PATH.read_text("utf-8"))
-    return {"name": "grpc", "address": _socket_address(LISTENER_SETTINGS["grpc"], address)} | listener
+    return {"name": name, "address": _socket_address(LISTENER_SETTINGS[name], address)} | listener
 
 
 def _set_upstreams(config: Config, upstreams: Sequence[Address]) -> None:

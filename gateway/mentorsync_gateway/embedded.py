@@ -1,41 +1,66 @@
 """The embedded mode: the service answers inside Envoy's own process, through the dynamic module of pyvoy.
 
-The configuration is that of the separate mode, with the module's filter in front of the router. The routes of the calls
-enable the filter. Tried with pyvoy 1.3.0 on Envoy 1.39.3:
+The configuration is that of the separate mode, with the module's filter in front of the router, and with a second
+listener for gRPC callers. The routes of the calls enable the filter. Health and reflection are answered by a gRPC
+server of the service on a Unix socket, to which the gRPC listener forwards them.
+
+Tried with pyvoy 1.3.0 on Envoy 1.39.3:
 
 - A filter marked as terminal must be the last one, and then direct_response routes have no effect, since only the
   router handles them. Without the mark the filter may precede the router, and still answers the requests of its routes.
   So 404, 405 and /healthz come from the same routes as in the separate mode.
 - Calls do not go to the routes' cluster, so the route's timeout and its grpc-timeout header have no effect. The cluster
-  is still used for the health checks behind /healthz and for the gRPC listener.
-- When Envoy loads the configuration, it runs the application's lifespan start-up, also in `--mode validate`.
+  is still used for the health checks behind /healthz.
+- When Envoy loads the configuration, it runs the application's lifespan start-up, also in `--mode validate`: once for
+  each listener, each on an event loop and thread of its own, in one interpreter. It ends them one after the other.
 """
 
+import copy
 import json
 import os
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 
-from mentorsync_gateway.config import Address, Config, connection_manager, contract_routes, separate
+from mentorsync_gateway.config import (
+    TRANSCODER,
+    Address,
+    Config,
+    connection_manager,
+    contract_routes,
+    grpc_listener,
+    http_filter,
+    manager_of,
+    separate,
+)
 from mentorsync_gateway.errors import HostModuleError
 
 FILTER_NAME = "pyvoy"
+FORWARDING_CLUSTER = "health_and_reflection"
+# Health checks over gRPC get UNAVAILABLE while Envoy drains, as those over REST get 503. Else the service answers them.
+DRAINING_HEALTH = {
+    "name": "envoy.filters.http.health_check",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck",
+        "pass_through_mode": True,
+        "headers": [{"name": ":path", "string_match": {"prefix": "/grpc.health.v1.Health/"}}],
+    },
+}
 FILTER_ON = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}}
 
 
-def embedded(
-    application: str, rest: Address, admin: Address, upstreams: Sequence[Address], grpc: Address | None = None
-) -> Config:
+def embedded(application: str, rest: Address, admin: Address, grpc: Address, socket: str) -> Config:
     """The configuration of a gateway that hosts `application` ("module:attribute" of an ASGI application that speaks
-    gRPC's framing). `upstreams` is the gRPC server that the application itself starts; the rest as in `separate`.
+    gRPC's framing). It serves REST at `rest` and gRPC at `grpc`.
 
-    Raises HostModuleError where the module is not installed.
+    `socket` is the path of the Unix socket where the application serves gRPC's health and reflection.
+    Raises HostModuleError where the module is not installed, and GatewayError as `separate` does.
     """
-    config = separate(rest, admin, upstreams, grpc)
+    config = separate(rest, admin, [])
+    _use_socket(config, socket)
     connection_manager(config)["http_filters"].insert(-1, _module_filter(application))
     for route in contract_routes(config):
         route["typed_per_filter_config"][FILTER_NAME] = FILTER_ON
+    config["static_resources"]["listeners"].append(_service_listener(config, application, grpc))
     return config
 
 
@@ -54,6 +79,45 @@ def embedded_environment() -> dict[str, str]:
         "PYTHONHOME": f"{sys.prefix}{os.pathsep}{sys.exec_prefix}",
         "LD_PRELOAD": library,  # the module does not link to the library
     }
+
+
+def _use_socket(config: Config, path: str) -> None:
+    """Makes the Unix socket the only upstream. Health checks and forwarded calls have a cluster each, so that the
+    supervisor can tell forwarded calls from calls of the service.
+    """
+    (cluster,) = config["static_resources"]["clusters"]
+    del cluster["cluster_type"]  # it resolves names; the default is a static address
+    endpoint = {"endpoint": {"address": {"pipe": {"path": path}}}}
+    cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [endpoint]}]
+    forwarding = copy.deepcopy(cluster) | {"name": FORWARDING_CLUSTER}
+    forwarding["load_assignment"]["cluster_name"] = FORWARDING_CLUSTER
+    for check in ("health_checks", "outlier_detection"):  # an unhealthy service must still report NOT_SERVING
+        del forwarding[check]
+    config["static_resources"]["clusters"].append(forwarding)
+
+
+def _service_listener(config: Config, application: str, address: Address) -> Config:
+    """The listener for gRPC: the module answers the calls of the service, and the Unix socket gets all others.
+
+    The gRPC server behind the socket answers UNIMPLEMENTED for paths that it does not know.
+    """
+    listener = grpc_listener("service_grpc", address)
+    manager = manager_of(listener)
+    manager["http_filters"][:0] = [DRAINING_HEALTH, _module_filter(application)]
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    (forwarding,) = routes
+    forwarding["route"]["cluster"] = FORWARDING_CLUSTER
+    (service,) = http_filter(config, TRANSCODER)["typed_config"]["services"]
+    calls = copy.deepcopy(forwarding)
+    # The module would decode an escape and drop a query. gRPC has neither, so such a path names no method.
+    calls["match"] |= {"prefix": f"/{service}/", "headers": [_path_without(character) for character in "%?"]}
+    calls["typed_per_filter_config"] = {FILTER_NAME: FILTER_ON}
+    routes.insert(0, calls)
+    return listener
+
+
+def _path_without(character: str) -> Config:
+    return {"name": ":path", "string_match": {"contains": character}, "invert_match": True}
 
 
 def _module_filter(application: str) -> Config:

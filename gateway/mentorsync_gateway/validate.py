@@ -34,8 +34,7 @@ def variants() -> dict[str, Config]:
     return {
         "separate": separate(REST, ADMIN, UPSTREAMS[:1]),
         "separate, several upstreams, gRPC listener": separate(REST, ADMIN, UPSTREAMS, GRPC),
-        "embedded": embedded(inert, REST, ADMIN, UPSTREAMS[:1]),
-        "embedded, gRPC listener": embedded(inert, REST, ADMIN, UPSTREAMS[:1], GRPC),
+        "embedded": embedded(inert, REST, ADMIN, GRPC, "/nowhere/health.sock"),
     }
 
 

@@ -16,6 +16,7 @@ from mentorsync.metrics import Metrics
 from mentorsync.metrics_server import MetricsServer
 from mentorsync.parts import watched
 from mentorsync.rpc.calls import Calls
+from mentorsync.rpc.grpcio import handler
 from mentorsync.rpc.grpcio_server import HEALTH_NAMES, ListenError, grpcio_server
 from mentorsync.rpc.health import Health, report_health
 from mentorsync.rpc.service import Service
@@ -41,7 +42,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
     async with running(settings, call_log) as server:
         # The process that started this one reads the addresses here.
         print_without_waiting(json.dumps({"event": "ready"} | server.addresses))
-        if await signals.get() == signal.SIGTERM and server.has_others:
+        if await signals.get() == signal.SIGTERM and server.is_shared:
             logger.info("retiring: reporting NOT_SERVING for %g s before refusing calls", RETIRE_SECONDS)
             await server.health.enter_graceful_shutdown()
             with suppress(TimeoutError):
@@ -51,12 +52,17 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
 
 
 class Server(NamedTuple):
-    """A running server. `has_others`: other servers may serve the same database."""
+    """A running server. `is_shared`: other servers may serve the same database.
+
+    `close_connection` closes the connection to the database that belongs to the calling thread, if there is one. Every
+    thread that made calls must call it before the server is closed.
+    """
 
     service: Service
     health: Health
     addresses: dict[str, str]
-    has_others: bool
+    is_shared: bool
+    close_connection: Callable[[], None]
 
 
 class Storage(NamedTuple):
@@ -65,8 +71,11 @@ class Storage(NamedTuple):
 
 
 @asynccontextmanager
-async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[Server]:
-    """Serves gRPC and metrics while the body runs. Cancels the body and raises PartEndedError if a part dies."""
+async def running(settings: Namespace, call_log: LineWriter, health_socket: str = "") -> AsyncIterator[Server]:
+    """Serves gRPC and metrics while the body runs. Cancels the body and raises PartEndedError if a part dies.
+
+    With `health_socket`, the path of a Unix socket, only health and reflection are served over gRPC, and only there.
+    """
     metrics = Metrics()
     metrics.watch_log(lambda: call_log.dropped + dropped_by_supervisor())
     engine = open_engine(settings.database_url)
@@ -74,9 +83,12 @@ async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[Se
     async with opened_storage(engine, metrics) as storage:
         service = Service(Calls(*storage), metrics, call_log if logger.isEnabledFor(logging.INFO) else None)
         metrics_server = listening_metrics_server(metrics, settings.metrics_address)
-        async with metrics_server.running(), serving(service, health, settings.grpc_address) as grpc_address:
+        grpc_server = (
+            serving_health(health, health_socket) if health_socket else serving(service, health, settings.grpc_address)
+        )
+        async with metrics_server.running(), grpc_server as grpc_address:
             addresses = {
-                "grpc": str(grpc_address),
+                "grpc": grpc_address,
                 "metrics": str(Address(settings.metrics_address.host, metrics_server.server_port)),
                 "database": str(engine),
             }
@@ -87,7 +99,7 @@ async def running(settings: Namespace, call_log: LineWriter) -> AsyncIterator[Se
                 "metrics server": lambda: asyncio.shield(metrics_server.ended),
             }
             async with watched(parts):
-                yield Server(service, health, addresses, engine.is_shared)
+                yield Server(service, health, addresses, engine.is_shared, engine.close_connection)
 
 
 @asynccontextmanager
@@ -105,13 +117,24 @@ async def opened_storage(engine: Engine, metrics: Metrics) -> AsyncIterator[Stor
 
 
 @asynccontextmanager
-async def serving(service: Service, health: Health, address: Address) -> AsyncIterator[Address]:
+async def serving(service: Service, health: Health, address: Address) -> AsyncIterator[str]:
     """Serves gRPC on the address of the setting, and gives the address with the port that was taken."""
     try:
-        async with grpcio_server(service, health, str(address)) as port:
-            yield Address(address.host, port)
+        async with grpcio_server((handler(service),), health, str(address)) as port:
+            yield str(Address(address.host, port))
     except ListenError as error:
         raise SettingsError(f"{GRPC_ADDRESS.variable} {error}") from error
+
+
+@asynccontextmanager
+async def serving_health(health: Health, socket: str) -> AsyncIterator[str]:
+    """Serves health and reflection on a Unix socket, and gives its address."""
+    address = f"unix:{socket}"
+    try:
+        async with grpcio_server((), health, address):
+            yield address
+    except ListenError as error:
+        raise SettingsError(f"the socket for health checks {error}") from error
 
 
 def listening_metrics_server(metrics: Metrics, address: Address) -> MetricsServer:

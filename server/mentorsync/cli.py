@@ -72,6 +72,11 @@ def up(settings: argparse.Namespace) -> int:
         raise SettingsError(
             f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): SQLite serves one process"
         )
+    if settings.gateway_grpc_address and not settings.separate and settings.replicas == 1:
+        raise SettingsError(
+            f"{GATEWAY_GRPC_ADDRESS.variable} ({GATEWAY_GRPC_ADDRESS.flag}) has no use in the one-process mode, where "
+            f"Envoy itself serves gRPC, at {GRPC_ADDRESS.variable}: unset it, or use --separate"
+        )
     check_addresses(settings)
     return supervise(commands.up, settings)
 

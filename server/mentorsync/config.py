@@ -15,6 +15,8 @@ DATABASE_URL_RULE = (
     "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
     f"postgresql://user:password@host:port/name; {PERCENT_ENCODING}"
 )
+# Not a setting: the supervisor gives the embedded service the path of the Unix socket for health and reflection.
+HEALTH_SOCKET_VARIABLE = "MENTORSYNC_HEALTH_SOCKET"
 
 
 class SettingsError(Exception):
@@ -106,7 +108,7 @@ GATEWAY_GRPC_ADDRESS = Setting(
     "",
     parse_optional_address,
     ADDRESS_RULE,
-    "address where the gateway balances gRPC over all servers, for internal callers",
+    "address where the gateway balances gRPC over all servers, for internal callers; not for the one-process mode",
 )
 LOG_LEVEL = Setting("log_level", "info", parse_log_level, LOG_LEVEL_RULE, "least severe level that is logged")
 

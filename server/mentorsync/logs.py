@@ -6,6 +6,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from functools import lru_cache
 from typing import Protocol
@@ -74,14 +75,16 @@ class Writable(Protocol):
 
 
 class LineWriter:
-    """Takes lines without blocking. A thread writes them soon after, in order.
+    """Takes lines from any thread without blocking. A thread of its own writes them soon after, in order.
 
     A line may be any object: the thread converts it to text.
     """
 
     def __init__(self, stream: Writable) -> None:
         self._stream = stream
-        self._lines: list[object] = []
+        # Lines are taken out one by one: a list that is replaced while another thread appends to it would lose a line.
+        self._lines: deque[object] = deque()
+        self._drop_lock = threading.Lock()  # guards the two counts
         self._unreported = 0  # dropped lines that the log does not show yet
         self.dropped = 0
         self._waiting = threading.Event()
@@ -112,11 +115,12 @@ class LineWriter:
         self._flush()  # lines that arrived during the last flush
 
     def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        text = "".join(f"{line}\n" for line in lines)
-        if self._unreported:
-            text += dropped_notice(self._unreported)
-            self._unreported = 0
+        take = self._lines.popleft
+        text = "".join([f"{take()}\n" for _ in range(len(self._lines))])
+        with self._drop_lock:
+            unreported, self._unreported = self._unreported, 0
+        if unreported:
+            text += dropped_notice(unreported)
         if text:
             try:
                 self._stream.write(text)
@@ -124,8 +128,9 @@ class LineWriter:
                 self._drop(text.count("\n"))
 
     def _drop(self, lines: int) -> None:
-        self._unreported += lines
-        self.dropped += lines
+        with self._drop_lock:
+            self._unreported += lines
+            self.dropped += lines
 
 
 def dropped_notice(lines: int) -> str:

@@ -69,6 +69,8 @@ RATIO_ROWS = (
     RatioRow("throughput", cells.REST_SUBMIT_64, v.SEPARATE, v.FASTAPI_ORM, Bound(4.5, 6)),
     RatioRow("throughput", cells.GRPC_SUBMIT_64, v.GRPC_SERVER, v.GRPC_ECHO, Bound(0.65, 0.8)),
     RatioRow("throughput", cells.GRPC_SNAPSHOT_16, v.GRPC_SERVER, v.GRPC_ECHO, Bound(0.8, 0.9)),
+    RatioRow("throughput", cells.GRPC_SUBMIT_64, v.EMBEDDED_GRPC, v.GRPC_ECHO, Bound(1.2, 1.5)),
+    RatioRow("throughput", cells.GRPC_SNAPSHOT_16, v.EMBEDDED_GRPC, v.GRPC_ECHO, Bound(1.3, 1.8)),
     RatioRow("throughput", cells.REST_SUBMIT_64, v.EMBEDDED, v.EMBEDDED_ECHO, Bound(0.5, 0.65)),
     RatioRow("throughput", cells.STORAGE_SUBMIT_64, v.ENGINE, v.ORM, Bound(12, 18)),
     RatioRow("throughput", cells.POSTGRES_SUBMIT_64, v.POSTGRES, v.POSTGRES_ORM, Bound(4, 6)),

@@ -82,6 +82,13 @@ def up(*arguments: str) -> Start:
     return start
 
 
+def start_up_for_grpc(resources: RoundResources) -> Callable[[], Server]:
+    """Runs `mentorsync up` and measures it over gRPC."""
+    events = resources.database("events")
+    program = resources.program(MENTORSYNC, "up", url=events.url)
+    return lambda: Server(program.wait_for(UP_GRPC), [program], events)
+
+
 def uvicorn(module: str, table: str, *launcher: str) -> Start:
     """Runs a FastAPI peer in uvicorn. Its access log is on, as by default, because the service has one too."""
 
@@ -163,6 +170,7 @@ FASTAPI_ORM = Variant("FastAPI + Peewee ORM", cells.REST_CELLS, uvicorn("rest_or
 FASTAPI_ENGINE = Variant("FastAPI + our engine", cells.REST_CELLS, uvicorn("rest_engine", "events", *TUNED))
 EMBEDDED_ECHO = Variant("echo inside Envoy", ECHO_CELLS, start_embedded_echo)
 ECHO_BEHIND_ENVOY = Variant("grpc.aio echo behind Envoy", ECHO_CELLS, start_echo_behind_envoy)
+EMBEDDED_GRPC = Variant("embedded", cells.GRPC_CELLS, start_up_for_grpc)
 GRPC_SERVER = Variant("grpcio server", cells.GRPC_CELLS, start_serve)
 GRPC_ECHO = Variant("grpc.aio echo", cells.GRPC_CELLS, start_grpc_echo)
 POSTGRES = Variant("grpcio server", cells.POSTGRES_CELLS, start_serve_on_postgres)
@@ -173,7 +181,7 @@ GROUP_COMMIT = Variant("sqlite3 alone, batches of 64", (cells.STORAGE_SUBMIT_64,
 FDATASYNC = Variant("4 KiB, one after the other", (cells.DISK_SYNC,), start_fdatasync)
 VARIANTS = (
     *(EMBEDDED, SEPARATE, FASTAPI_ORM, EMBEDDED_AGAIN, FASTAPI_ENGINE, EMBEDDED_ECHO, ECHO_BEHIND_ENVOY),
-    *(GRPC_SERVER, GRPC_ECHO, POSTGRES, POSTGRES_ORM, ENGINE, ORM, GROUP_COMMIT, FDATASYNC),
+    *(EMBEDDED_GRPC, GRPC_SERVER, GRPC_ECHO, POSTGRES, POSTGRES_ORM, ENGINE, ORM, GROUP_COMMIT, FDATASYNC),
 )
 
 

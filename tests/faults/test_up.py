@@ -2,19 +2,23 @@
 
 import os
 import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from pathlib import Path
 from threading import Event
+from typing import Any
 
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from tests.contract import BASE
 from tests.faults.conftest import StartUp
 from tests.grpc_client import SERVICE
-from tests.server_process import Database, WriteLock, wait_until
+from tests.server_process import Database, WriteLock, command, environment, wait_until
 from tests.up_process import UpProcess, wait_until_gone
 
 MENTOR_ID = "mntr_01HX4V2K8P"
@@ -43,20 +47,39 @@ def test_a_signal_stops_it(start_up: StartUp, number: signal.Signals) -> None:
     wait_until_gone(parts)
 
 
-def test_internal_grpc_has_a_listener_when_its_address_is_set(start_up: StartUp) -> None:
-    """Its address is printed with the others, and calls reach the service."""
-    without = start_up()
-    assert "balanced" not in without.announced
-    without.signal(signal.SIGINT)
-    without.end()
+def test_grpc_is_served_at_its_address(start_up: StartUp) -> None:
+    """Calls reach the service at the address that is printed."""
+    up = start_up()
+    assert "balanced" not in up.announced
+    assert_listing_works(up.announced["gRPC"])
+    up.signal(signal.SIGINT)
+    assert up.end() == 0
+
+
+@pytest.mark.parametrize("up_flags", [("--separate",)], indirect=True)
+def test_balanced_grpc_has_a_listener_when_its_address_is_set(start_up: StartUp) -> None:
+    """In the separate mode its address is printed with the others, and calls reach the service."""
     up = start_up(gateway_grpc_address="127.0.0.1:0")
-    address, _, _ = up.announced["balanced"].partition(" ")
+    assert_listing_works(up.announced["balanced"].partition(" ")[0])
+    up.signal(signal.SIGINT)
+    assert up.end() == 0
+
+
+def test_balanced_grpc_is_refused_in_the_one_process_mode(tmp_path: Path) -> None:
+    """The message names the setting to use."""
+    settings = environment({"gateway_grpc_address": "127.0.0.1:0"})
+    finished = subprocess.run(command("up"), env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "MENTORSYNC_GATEWAY_GRPC_ADDRESS (--gateway-grpc-address) has no use" in finished.stderr
+    assert "MENTORSYNC_GRPC_ADDRESS" in finished.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def assert_listing_works(address: str, total: int = 0) -> None:
     with grpc.insecure_channel(address) as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")
         page = pb.ListSyncEventsResponse.FromString(call(b"", timeout=CALL_SECONDS))
-        assert page.pagination.total == 0
-    up.signal(signal.SIGINT)
-    assert up.end() == 0
+        assert page.pagination.total == total
 
 
 def test_kill_9_leaves_nothing_behind(start_up: StartUp) -> None:
@@ -150,3 +173,37 @@ def submit_until_killed(up: UpProcess) -> tuple[dict[str, bytes], list[str]]:
         list(pool.map(stream, range(STREAMS)))
     assert up.end() == 1
     return answers, unanswered
+
+
+@pytest.mark.parametrize("up_flags", [()], indirect=True, ids=["embedded"])
+def test_a_stop_after_calls_on_both_listeners_closes_the_database(start_up: StartUp, database: Database) -> None:
+    """Each listener reads on a connection of its own. The last one that is closed empties the write-ahead log."""
+    up = start_up()
+    with rest(up) as client:
+        assert submit(client, "one").status_code == httpx.codes.OK
+        assert client.get(BASE).status_code == httpx.codes.OK
+    assert_listing_works(up.announced["gRPC"], total=1)
+    up.signal(signal.SIGTERM)
+    assert up.end() == 0
+    assert not database.path.with_name(f"{database.path.name}-wal").exists()
+
+
+@pytest.mark.parametrize("up_flags", [()], indirect=True, ids=["embedded"])
+def test_health_over_grpc_fails_during_a_stop(start_up: StartUp, database: Database) -> None:
+    """As /healthz does: probes over gRPC must leave as well. A call in flight holds the stop meanwhile."""
+    up = start_up()
+    with grpc.insecure_channel(up.announced["gRPC"]) as channel, rest(up) as client, ThreadPoolExecutor(1) as pool:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        check = health_pb2.HealthCheckRequest(service=SERVICE)
+        assert health.Check(check, timeout=CALL_SECONDS).status == health_pb2.HealthCheckResponse.SERVING
+        with WriteLock(database) as lock:
+            answer = pool.submit(submit, client, "held-up")
+            wait_until(lambda: up.metric("mentorsync_write_queue_depth") == 1, "a queued write")
+            up.signal(signal.SIGTERM)
+            up.wait_until_unready()
+            with pytest.raises(grpc.RpcError) as refused:
+                health.Check(check, timeout=CALL_SECONDS)
+            lock.release()
+            assert answer.result().status_code == httpx.codes.OK
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert up.end() == 0

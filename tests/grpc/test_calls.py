@@ -15,6 +15,7 @@ from tests.server_process import ServerProcess
 
 TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 EVENT_ID = r"evt_[0-9A-Z]{8}"
+REQUEST_ID = r"[0-9a-f]{32}|[0-9a-f-]{36}"  # the service's own, or Envoy's UUID
 
 
 def shown(message: Any) -> dict[str, Any]:
@@ -213,7 +214,7 @@ class TestRequestIds:
             call = stub.ListSyncEvents(pb.ListSyncEventsRequest(), metadata=metadata, timeout=CALL_SECONDS)
             ids |= {value for name, value in await call.trailing_metadata() if name == "x-request-id"}
         assert len(ids) == 3
-        assert all(re.fullmatch(r"[0-9a-f]{32}", str(request_id)) for request_id in ids)
+        assert all(re.fullmatch(REQUEST_ID, str(request_id)) for request_id in ids)
 
 
 class TestObservation:

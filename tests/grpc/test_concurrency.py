@@ -22,10 +22,10 @@ ALLOWED_FROM = {1: {1, 2}, 2: {1, 2}, 3: {1, 2, 3}, 4: {1, 2, 3}}
 
 @pytest.fixture
 async def clients(
-    start_server: Callable[[], ServerProcess], connect: Connect
+    start_each: Callable[[], ServerProcess], connect: Connect
 ) -> AsyncIterator[list[MentorStatusSyncStub]]:
     """Clients with one connection each to a server that only this test uses."""
-    server = start_server()
+    server = start_each()
     async with AsyncExitStack() as stack:
         channels = [await stack.enter_async_context(connect(server.grpc)) for _ in range(CLIENTS)]
         yield [MentorStatusSyncStub(channel) for channel in channels]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from mentorsync.config import HEALTH_SOCKET_VARIABLE
 from mentorsync.supervisor.envoy import Envoy
 from mentorsync.supervisor.stop import stop_in_order
 from mentorsync.time_limits import END_SECONDS
@@ -153,11 +155,12 @@ def settings_for(database_url: str) -> dict[str, str]:
 def embedded_gateway(
     run: Run, settings: dict[str, str], application: str = "mentorsync.embedded:app"
 ) -> Iterator[Envoy]:
-    host, port = free_address()
-    config = embedded(application, FREE_PORT, FREE_PORT, [(host, port)])
-    environment = embedded_environment() | settings | {"MENTORSYNC_GRPC_ADDRESS": f"{host}:{port}"}
-    with running_gateway(run, config, environment) as gateway:
-        yield gateway
+    with tempfile.TemporaryDirectory() as directory:
+        socket = str(Path(directory, "health.sock"))
+        config = embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket)
+        environment = embedded_environment() | settings | {HEALTH_SOCKET_VARIABLE: socket}
+        with running_gateway(run, config, environment) as gateway:
+            yield gateway
 
 
 def free_address() -> Address:

@@ -38,6 +38,7 @@ CALLERS = 8
 CALL_SECONDS = 0.1
 STOP_UNDER_LOAD_SECONDS = 5.0
 NOWHERE: list[Address] = [("127.0.0.1", 1)]
+NO_SOCKET = "/nowhere/health.sock"
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 StartGateway = Callable[[Config], Envoy]
@@ -138,7 +139,7 @@ def test_the_error_of_a_missing_envoy_shows_its_path(run: Run, monkeypatch: pyte
 
 def test_envoy_answers_for_an_embedded_service_that_hangs_or_fails(run: Run, tmp_path: Path) -> None:
     """504 and 500 in the error shape, for failures that the service's own error handling misses."""
-    config = embedded("stuck:app", FREE_PORT, FREE_PORT, NOWHERE)
+    config = embedded("stuck:app", FREE_PORT, FREE_PORT, FREE_PORT, NO_SOCKET)
     for route in contract_routes(config):
         route["route"]["idle_timeout"] = "0.2s"
     gateway = new_gateway(config, hosting(tmp_path, "stuck", STUCK_APPLICATION))
@@ -158,7 +159,7 @@ def test_envoy_answers_for_an_embedded_service_that_hangs_or_fails(run: Run, tmp
 def test_an_embedded_service_reports_why_it_does_not_start(run: Run, tmp_path: Path) -> None:
     """The message of its lifespan is the error."""
     environment = hosting(tmp_path, "refusing", REFUSING_APPLICATION)
-    config = embedded("refusing:app", FREE_PORT, FREE_PORT, NOWHERE)
+    config = embedded("refusing:app", FREE_PORT, FREE_PORT, FREE_PORT, NO_SOCKET)
     with pytest.raises(GatewayError, match=r"^the database is locked$"):
         run(new_gateway(config, environment).start())
 
@@ -167,7 +168,7 @@ def test_an_envoy_that_cannot_host_python_is_an_error_of_its_own(run: Run) -> No
     """`up` then runs the separate mode. Here Python's library is not loaded before the module."""
     environment = embedded_environment() | {"LD_PRELOAD": ""}
     with pytest.raises(HostModuleError, match=r"^Envoy cannot host Python here: "):
-        run(new_gateway(embedded("nothing:app", FREE_PORT, FREE_PORT, NOWHERE), environment).start())
+        run(new_gateway(embedded("nothing:app", FREE_PORT, FREE_PORT, FREE_PORT, NO_SOCKET), environment).start())
 
 
 def test_the_error_of_a_late_start_shows_the_last_line(
@@ -175,7 +176,9 @@ def test_the_error_of_a_late_start_shows_the_last_line(
 ) -> None:
     """What was logged until then is shown as well."""
     monkeypatch.setattr(envoy, "START_SECONDS", LATE_SECONDS)
-    late = new_gateway(embedded("late:app", FREE_PORT, FREE_PORT, NOWHERE), hosting(tmp_path, "late", LATE_APPLICATION))
+    late = new_gateway(
+        embedded("late:app", FREE_PORT, FREE_PORT, FREE_PORT, NO_SOCKET), hosting(tmp_path, "late", LATE_APPLICATION)
+    )
     with pytest.raises(GatewayError) as refused:
         run(late.start())
     assert str(refused.value) == f"Envoy did not serve within {LATE_SECONDS:g} s: waiting for the database"

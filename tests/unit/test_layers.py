@@ -58,7 +58,7 @@ ALLOWED = {
     GENERATED: MESSAGES | {"grpc"},
 }
 # The composition root. Its modules may import every layer.
-ROOT_MODULES = {"__init__.py", "__main__.py", "app.py", "cli.py", "embedded.py"}
+ROOT_MODULES = {"__init__.py", "__main__.py", "app.py", "cli.py", "embedded.py", "service_thread.py"}
 TRANSPORTS = {"grpcio.py", "grpcio_server.py", "health.py"}  # the modules of rpc that know grpcio
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 from mentorsync import logs
@@ -63,6 +64,35 @@ def test_a_line_written_while_others_are_flushed_is_not_lost() -> None:
     stream.released.set()
     closing.join()
     assert stream.getvalue().splitlines() == ["first", "last"]
+
+
+class InterruptedWriter(LineWriter):
+    """Flushes once between two steps of `write`: it has the collection of lines, and has not added its line yet."""
+
+    accesses_left = 0  # the flush comes after the last of them
+
+    @property
+    def _lines(self) -> Any:
+        lines = self.__dict__["lines"]
+        self.accesses_left -= 1
+        if self.accesses_left == 0:
+            self._flush()
+        return lines
+
+    @_lines.setter
+    def _lines(self, lines: Any) -> None:
+        self.__dict__["lines"] = lines
+
+
+def test_a_flush_in_the_middle_of_a_write_loses_no_line() -> None:
+    """Calls on several event loops write lines while the writer's thread flushes."""
+    stream = io.StringIO()
+    writer = InterruptedWriter(stream)
+    writer.accesses_left = 2  # `write` looks at the number of lines, then adds one
+    writer.write("only")
+    assert writer.accesses_left < 0
+    writer.close()
+    assert stream.getvalue() == "only\n"
 
 
 def test_a_stuck_stream_blocks_no_caller_and_memory_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

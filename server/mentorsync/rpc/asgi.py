@@ -15,7 +15,7 @@ from urllib.parse import quote
 from google.rpc import code_pb2, status_pb2
 
 from mentorsync.rpc.context import CallContext, accepted_request_id
-from mentorsync.rpc.errors import status_metadata
+from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
 from mentorsync.rpc.frames import Message, ProtocolError, Receive, frame, only_message, read_body
 from mentorsync.rpc.methods import Kind, Method
 from mentorsync.rpc.service import SERVICE_NAME, Service
@@ -74,7 +74,7 @@ def _check_request(http_method: str, content_type: bytes) -> None:
 def _find_method(service: Service, path: str) -> Method:
     method = service.methods.get(path.removeprefix(PATH_PREFIX))
     if method is None:
-        raise ProtocolError(code_pb2.UNIMPLEMENTED, "there is no such service or method")
+        raise ProtocolError(code_pb2.UNIMPLEMENTED, UNKNOWN_METHOD)
     return method
 
 

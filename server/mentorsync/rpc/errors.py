@@ -14,6 +14,7 @@ from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 
 DOMAIN = "mentorstatus"
 RETRY_DELAY_SECONDS = 1
+UNKNOWN_METHOD = "there is no such service or method"
 
 
 class ErrorRow(NamedTuple):

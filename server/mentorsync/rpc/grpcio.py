@@ -5,9 +5,10 @@ from functools import partial
 from typing import Any
 
 import grpc
+from google.rpc import code_pb2, status_pb2
 
 from mentorsync.rpc.context import CallContext, accepted_request_id
-from mentorsync.rpc.errors import status_metadata
+from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
 from mentorsync.rpc.methods import Kind, Method
 from mentorsync.rpc.service import SERVICE_NAME, Service
 
@@ -30,11 +31,26 @@ async def _answer_unary(service: Service, method: Method, payload: bytes, contex
     if isinstance(reply, bytes):
         context.set_trailing_metadata((("x-request-id", call_context.request_id),))
         return reply
-    await context.abort(STATUS_CODES[reply.code], reply.message, status_metadata(reply, call_context.request_id))
+    await _abort(context, reply, call_context.request_id)
     raise AssertionError("abort raises")
 
 
+async def _abort(context: Any, status: status_pb2.Status, request_id: str) -> None:
+    await context.abort(STATUS_CODES[status.code], status.message, status_metadata(status, request_id))
+
+
 HANDLERS = {Kind.UNARY: _unary_handler}
+
+
+class UnknownMethods(grpc.GenericRpcHandler):
+    """Refuses every call, as the ASGI adapter refuses unknown methods. grpcio's own refusal has no request id."""
+
+    def service(self, _handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        return grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    async def _refuse(self, _requests: Any, context: Any) -> None:
+        status = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message=UNKNOWN_METHOD)
+        await _abort(context, status, _call_context(context).request_id)
 
 
 def _call_context(context: Any) -> CallContext:

@@ -1,7 +1,7 @@
 """The grpcio server: its options, and the services of gRPC itself (health and reflection)."""
 
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -9,9 +9,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from mentorsync.rpc.frames import MAX_MESSAGE_BYTES
-from mentorsync.rpc.grpcio import handler
+from mentorsync.rpc.grpcio import UnknownMethods
 from mentorsync.rpc.health import Health
-from mentorsync.rpc.service import SERVICE_NAME, Service
+from mentorsync.rpc.service import SERVICE_NAME
 from mentorsync.time_limits import DRAIN_SECONDS
 
 # gRPC cancels calls above this many pending ones, and CANCELLED tells callers not to retry. The write queue is full
@@ -22,6 +22,7 @@ HEALTH_NAMES = ("", SERVICE_NAME)  # the names that health checks ask for: the w
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port in use must be an error, not a second server on the same port
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.compression_enabled_algorithms_bitset", 1),  # none: no caller needs it, and the ASGI adapter has none either
     ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
     ("grpc.keepalive_time_ms", 30_000),
@@ -35,16 +36,19 @@ class ListenError(Exception):
 
 
 @asynccontextmanager
-async def grpcio_server(service: Service, health_servicer: Health, address: str) -> AsyncIterator[int]:
-    """Serves gRPC, health and reflection on `address` (host:port), and yields the port.
+async def grpcio_server(
+    handlers: Sequence[grpc.GenericRpcHandler], health_servicer: Health, address: str
+) -> AsyncIterator[int]:
+    """Serves the handlers, health and reflection on `address` (host:port or unix:path), and yields the port.
 
     Raises ListenError. At the end the health is NOT_SERVING, new calls are refused, and accepted calls get up to
     DRAIN_SECONDS to finish.
     """
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((handler(service),))
+    server.add_generic_rpc_handlers(tuple(handlers))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection(REFLECTED_SERVICES, server)
+    server.add_generic_rpc_handlers((UnknownMethods(),))  # the last one, so that it gets what no other one takes
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:

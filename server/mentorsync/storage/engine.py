@@ -52,6 +52,9 @@ class Engine(Protocol):
 
     def open_reader(self) -> Reader: ...
 
+    def close_connection(self) -> None:
+        """Closes the connection that the calling thread uses for reads, if it has one of its own."""
+
     def close(self) -> None: ...
 
 

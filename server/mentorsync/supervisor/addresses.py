@@ -50,12 +50,9 @@ def check_free(setting: str, address: tuple[str, int]) -> None:
         raise GatewayError(f"{setting} {host}:{port} {reason}") from error
 
 
-def with_free_ports(settings: Namespace) -> Namespace:
-    """The settings with a free port in place of each port 0. The embedded server cannot report the port it bound."""
-    addresses = {
-        setting.name: find_free_port(getattr(settings, setting.name)) for setting in (GRPC_ADDRESS, METRICS_ADDRESS)
-    }
-    return Namespace(**vars(settings) | addresses)
+def with_free_port(settings: Namespace) -> Namespace:
+    """The settings with a free port for metrics if theirs is 0. The embedded server cannot report the port it bound."""
+    return Namespace(**vars(settings) | {METRICS_ADDRESS.name: find_free_port(settings.metrics_address)})
 
 
 def find_free_port(address: Address) -> Address:

@@ -12,11 +12,15 @@ from mentorsync.supervisor.part import Address
 
 TIMEOUT_SECONDS = 2.0  # Envoy answers from its main thread, which is idle except while it loads a configuration
 ADMIN_FAILURES = (OSError, HTTPException, ValueError)  # what calls raise while Envoy is not there
-ACTIVE_FILTER = r"^http\.(rest|grpc)\.downstream_(rq|cx)_active$"
+FORWARDED = "cluster.health_and_reflection.upstream_rq_active"
+ACTIVE_FILTER = rf"^(http\.(rest|grpc)\.downstream_(rq|cx)_active|{FORWARDED.replace('.', '[.]')})$"
 
 
 class Activity(NamedTuple):
-    """What callers have open: connections, and requests without a complete answer. Admin's own do not count."""
+    """What callers have open: connections, and requests without a complete answer. Admin's own do not count.
+
+    Nor do, in the embedded mode, calls of health and reflection: a watch of the health has no end of its own.
+    """
 
     connections: int
     requests: int
@@ -37,11 +41,12 @@ class AdminClient:
 
     async def activity(self) -> Activity:
         reply = await self._call("GET", f"/stats?format=json&filter={ACTIVE_FILTER}")
-        stats = json.loads(reply)["stats"]
+        stats = {stat["name"]: stat["value"] for stat in json.loads(reply)["stats"]}
+        forwarded = stats.pop(FORWARDED, 0)
         connections, requests = (
-            sum(stat["value"] for stat in stats if stat["name"].endswith(f"_{kind}_active")) for kind in ("cx", "rq")
+            sum(value for name, value in stats.items() if name.endswith(f"_{kind}_active")) for kind in ("cx", "rq")
         )
-        return Activity(connections, requests)
+        return Activity(connections, requests - forwarded)
 
     async def fail_health_check(self) -> None:
         """Makes /healthz answer 503, so that load balancers stop sending requests."""

@@ -3,17 +3,26 @@
 import json
 import os
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mentorsync_gateway.config import Config, list_path, separate, without_access_log
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import HostModuleError
 
-from mentorsync.config import DATABASE_URL, Address, variables
+from mentorsync.config import (
+    DATABASE_URL,
+    HEALTH_SOCKET_VARIABLE,
+    LOG_LEVEL,
+    METRICS_ADDRESS,
+    Address,
+    variables,
+)
 from mentorsync.dropped_lines import VARIABLE
 from mentorsync.storage.urls import without_credentials
-from mentorsync.supervisor.addresses import with_free_ports
+from mentorsync.supervisor.addresses import with_free_port
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy import Envoy
 from mentorsync.supervisor.output import Output, describe_addresses
@@ -22,10 +31,11 @@ from mentorsync.supervisor.part import Part, PartError
 from mentorsync.supervisor.ready import wait_until_ready
 from mentorsync.supervisor.relay import Relay
 from mentorsync.supervisor.restart import watch
-from mentorsync.supervisor.server import SERVER_SETTINGS, Server
+from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
 
 APPLICATION = "mentorsync.embedded:app"
+EMBEDDED_SETTINGS = (DATABASE_URL, METRICS_ADDRESS, LOG_LEVEL)  # the other addresses are Envoy's
 
 
 async def up(settings: Namespace, output: Output) -> int:
@@ -37,14 +47,15 @@ async def up(settings: Namespace, output: Output) -> int:
         if settings.separate or settings.replicas > 1:
             await _run_separate(settings, supervisor)
         try:
-            await _run_embedded(settings, supervisor)
+            await _run_embedded(settings, supervisor, Path(directory, "health.sock"))
         except HostModuleError as error:
             output.say(f"{error}; running server and gateway as two processes instead")
             supervisor.discard()
             await _run_separate(settings, supervisor)
         return None
 
-    return await Supervisor(output).run(work)
+    with tempfile.TemporaryDirectory(prefix="mentorsync-") as directory:  # readable by this user alone
+        return await Supervisor(output).run(work)
 
 
 async def gateway(settings: Namespace, output: Output) -> int:
@@ -74,26 +85,29 @@ async def _migrate(settings: Namespace, output: Output) -> int:
     return status
 
 
-async def _run_embedded(settings: Namespace, supervisor: Supervisor) -> None:
-    """One process: Envoy, with the service inside."""
-    settings = with_free_ports(settings)
+async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_socket: Path) -> None:
+    """One process: Envoy, with the service inside. The service serves gRPC's health and reflection on the socket."""
+    settings = with_free_port(settings)
     config = embedded(
         APPLICATION,
         settings.rest_address,
         settings.gateway_admin_address,
-        [settings.grpc_address],
-        settings.gateway_grpc_address,
+        settings.grpc_address,
+        str(health_socket),
     )
     descriptor = supervisor.output.dropped_lines.descriptor
     envoy = Envoy(
         "the service",
         _with_log_level(config, settings),
         supervisor.output.write_log,
-        environment=embedded_environment() | variables(settings, SERVER_SETTINGS) | {VARIABLE: str(descriptor)},
+        environment=embedded_environment()
+        | variables(settings, EMBEDDED_SETTINGS)
+        | {VARIABLE: str(descriptor), HEALTH_SOCKET_VARIABLE: str(health_socket)},
         descriptors=[descriptor],
     )
     await supervisor.start(envoy)
-    await _announce(settings, supervisor, envoy, [{"grpc": settings.grpc_address, "metrics": settings.metrics_address}])
+    addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": settings.metrics_address}
+    await _announce(settings, supervisor, envoy, [addresses])
     await watch([envoy], [], supervisor.output.say)
 
 

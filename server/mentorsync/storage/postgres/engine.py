@@ -112,6 +112,9 @@ class PostgresEngine:
     def open_reader(self) -> Reader:
         return Reader(self._query, PostgresReadStatements(self.database), self._executor, self._deep_executor)
 
+    def close_connection(self) -> None:
+        """Does nothing: only threads of this engine have connections."""
+
     def close(self) -> None:
         self._executor.shutdown()
         self._deep_executor.shutdown()

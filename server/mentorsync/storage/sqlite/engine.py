@@ -162,6 +162,10 @@ class SqliteEngine:
     def open_reader(self) -> Reader:
         return SqliteReader(self._file, self._query, ReadStatements(self.database), None, self._deep_executor)
 
+    def close_connection(self) -> None:
+        """Closes the connection of the calling thread."""
+        self.database.close()
+
     def close(self) -> None:
         """Closes the connections of the calling thread and of the deep-page thread."""
         self._deep_executor.submit(self.database.close)
