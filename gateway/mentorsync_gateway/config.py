@@ -3,7 +3,7 @@
 import copy
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -90,15 +90,38 @@ def without_access_log(config: Config) -> Config:
     return quiet
 
 
-def listening_addresses(config: Config) -> dict[str, Address]:
-    """Each address that Envoy will listen on, by the name of its setting."""
-    places = {ADMIN_SETTING: config["admin"]} | {
-        LISTENER_SETTINGS[listener["name"]]: listener for listener in config["static_resources"]["listeners"]
-    }
-    return {
-        setting: (place["address"]["socket_address"]["address"], place["address"]["socket_address"]["port_value"])
-        for setting, place in places.items()
-    }
+def shared(config: Config, ports: Mapping[str, int]) -> Config:
+    """The configuration of one of several Envoys that share all their listeners' addresses, but not the admin address.
+
+    `ports` has the port of each listener, by the name of the listener's setting.
+    """
+    config = copy.deepcopy(config)
+    for setting, listener in _listeners(config).items():
+        listener["enable_reuse_port"] = True
+        listener["address"]["socket_address"]["port_value"] = ports[setting]
+    return config
+
+
+def listener_addresses(config: Config) -> dict[str, Address]:
+    """The address of each listener, by the name of its setting. The admin address is not among them."""
+    return {setting: _address_of(listener) for setting, listener in _listeners(config).items()}
+
+
+def exclusive_addresses(config: Config) -> dict[str, Address]:
+    """Each address that Envoy will listen on and does not share, by the name of its setting."""
+    listeners = _listeners(config).items()
+    exclusive = {setting: _address_of(one) for setting, one in listeners if not one["enable_reuse_port"]}
+    return {ADMIN_SETTING: _address_of(config["admin"])} | exclusive
+
+
+def _listeners(config: Config) -> dict[str, Config]:
+    return {LISTENER_SETTINGS[listener["name"]]: listener for listener in config["static_resources"]["listeners"]}
+
+
+def _address_of(place: Config) -> Address:
+    """The address of a listener, or of the admin interface."""
+    address = place["address"]["socket_address"]
+    return address["address"], address["port_value"]
 
 
 def grpc_listener(name: str, address: Address) -> Config:

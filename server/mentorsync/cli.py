@@ -72,7 +72,7 @@ def up(settings: argparse.Namespace) -> int:
         raise SettingsError(
             f"--replicas {settings.replicas} needs PostgreSQL ({DATABASE_URL.variable}): SQLite serves one process"
         )
-    if settings.gateway_grpc_address and not settings.separate and settings.replicas == 1:
+    if settings.gateway_grpc_address and not settings.separate:
         raise SettingsError(
             f"{GATEWAY_GRPC_ADDRESS.variable} ({GATEWAY_GRPC_ADDRESS.flag}) has no use in the one-process mode, where "
             f"Envoy itself serves gRPC, at {GRPC_ADDRESS.variable}: unset it, or use --separate"
@@ -221,8 +221,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=parse_replicas,
         default=1,
         metavar="N",
-        help="number of servers behind the gateway; more than 1 requires PostgreSQL, and servers that end are "
-        "restarted (default 1)",
+        help="number of processes on the same addresses, or with --separate of servers behind the gateway; more than 1 "
+        "requires PostgreSQL, and those that end are restarted (default 1)",
     )
     add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL), "run the gRPC server")
     command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL), "run the REST gateway in front of gRPC servers")

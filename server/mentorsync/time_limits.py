@@ -38,8 +38,11 @@ DRAIN_SECONDS = 7.5  # calls in flight finish: as long as a call may take
 # The end of the log: lines that cannot be written within this time are lost.
 FLUSH_SECONDS = 0.3  # of one process; less than END_SECONDS
 
-# --- A start ---
+# --- Starts and restarts ---
 
 START_SECONDS = 20.0  # until Envoy serves: usually 0.1 s, but the embedded service's database may take longer
 READY_SECONDS = 10.0  # from then on until a call through the gateway succeeds
+PING_PAUSE_SECONDS = 0.5  # between two pings of a replica
+PING_SECONDS = 1.0  # a ping without an answer for this long has failed
+MAX_FAILED_PINGS = 3  # in a row; the replica then hangs, and is killed and started again
 RESTART_SECONDS = 1.0  # pause before another attempt to start a replica that could not be started

@@ -1,6 +1,7 @@
 """Measures throughput by the number of replicas, which all write to one log: `make bench-replicas`.
 
-Writes .benchmarks/replicas.json. Each group of replicas has its own gateway, and its own database on one PostgreSQL.
+Writes .benchmarks/replicas.json. Each group of replicas has its own database on one PostgreSQL. A group is of whole
+processes, or of servers behind a gateway (--separate).
 """
 
 from argparse import ArgumentParser
@@ -32,7 +33,9 @@ from tests.benchmarks.subjects import REQUESTS, Server
 from tests.benchmarks.variants import FREE_ADDRESSES, MENTORSYNC, UP_REST
 from tests.postgres_server import PostgresServer
 
-REPLICAS = (1, 2, 3, 4)
+SEPARATE = (1, 2, 3, 4)
+WHOLE = (1, 2)
+GROUPS = (*((count, "separate") for count in SEPARATE), *((count, "whole") for count in WHOLE))
 CELLS = (REST_SNAPSHOT_64, REST_SUBMIT_16, REST_SUBMIT_64)  # submits run last, because they make snapshots larger
 FILLED = "filled"  # the database that is copied for each group of replicas
 WARM_UP_SECONDS = 1  # in this time each server opens the connections that it reads with
@@ -53,14 +56,14 @@ def main() -> None:
 
 
 def measure(plan: Plan, directory: Path) -> Comparison:
-    progress = Progress(plan.rounds * len(CELLS) * len(REPLICAS))
+    progress = Progress(plan.rounds * len(CELLS) * len(GROUPS))
     machine = describe(directory)
     measurements: list[Measurement] = []
     with postgres_server(directory) as (postgres, postgres_pid):
         postgres.execute(f"CREATE DATABASE {FILLED}")
         fill(postgres.url(FILLED), MENTORS, PENDING, MENTORS)
         for number in range(plan.rounds):
-            progress.say(f"round {number + 1} of {plan.rounds}: starting {sum(REPLICAS)} servers")
+            progress.say(f"round {number + 1} of {plan.rounds}: starting {sum(SEPARATE) + sum(WHOLE)} servers")
             with ExitStack() as stack:
                 servers = start_all(postgres, postgres_pid, stack)
                 for _name, server in servers:
@@ -72,15 +75,15 @@ def measure(plan: Plan, directory: Path) -> Comparison:
 def start_all(postgres: PostgresServer, postgres_pid: int, stack: ExitStack) -> list[NamedServer]:
     """Starts all groups of replicas at once. The stack stops them."""
     starting = []
-    for replicas in REPLICAS:
-        events = EventTable(new_database(postgres, f"replicas_{replicas}"), "events")
+    for replicas, layout in GROUPS:
+        events = EventTable(new_database(postgres, f"{layout}_{replicas}"), "events")
         environment = FREE_ADDRESSES | {"MENTORSYNC_DATABASE_URL": events.url}
-        program = Program(python_module(MENTORSYNC, "up", *flags(replicas)), environment)
+        program = Program(python_module(MENTORSYNC, "up", *flags(replicas, layout)), environment)
         stack.callback(program.stop)
-        starting.append((replicas, program, events))
+        starting.append((name_of(replicas, layout), program, events))
     return [
-        (name_of(replicas), Server(program.wait_for(UP_REST), [program], events, [postgres_pid]))
-        for replicas, program, events in starting
+        (name, Server(program.wait_for(UP_REST), [program], events, [postgres_pid]))
+        for name, program, events in starting
     ]
 
 
@@ -90,13 +93,13 @@ def new_database(postgres: PostgresServer, name: str) -> str:
     return postgres.url(name)
 
 
-def flags(replicas: int) -> tuple[str, ...]:
-    # Without --separate, a single server runs inside Envoy. That is faster, and it is not what a replica does.
-    return ("--separate",) if replicas == 1 else ("--replicas", str(replicas))
+def flags(replicas: int, layout: str) -> tuple[str, ...]:
+    return (*(("--separate",) if layout == "separate" else ()), "--replicas", str(replicas))
 
 
-def name_of(replicas: int) -> str:
-    return "1 replica" if replicas == 1 else f"{replicas} replicas"
+def name_of(replicas: int, layout: str) -> str:
+    count = "1 replica" if replicas == 1 else f"{replicas} replicas"
+    return count if layout == "separate" else f"{count}, whole"
 
 
 def measure_round(

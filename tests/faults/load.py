@@ -117,10 +117,11 @@ def check_database(database_url: str, *loads: Load) -> None:
     assert execute(database_url, "SELECT sum(pending_total)::int FROM mentors") == [(len(rows),)]
 
 
-def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = False) -> Submit:
-    """Submits over gRPC, to the servers in turn. Raises UnavailableError for errors that contain RetryInfo.
+def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = False, may_break: bool = False) -> Submit:
+    """Submits over gRPC, over the channels in turn. Raises UnavailableError for errors that contain RetryInfo.
 
     may_time_out: raise it for calls that exceed their deadline too.
+    may_break: raise it for UNAVAILABLE without RetryInfo too: a connection broke, or a gateway has no server.
     """
     stubs = itertools.cycle([MentorStatusSyncStub(channel) for channel in channels])
 
@@ -131,10 +132,11 @@ def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = Fa
             response = await next(stubs).SubmitEvent(request, timeout=CALL_SECONDS, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             timed_out = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            broke = error.code() is grpc.StatusCode.UNAVAILABLE
             failure = failure_of(error)
             if "RetryInfo" in failure.details:
                 raise UnavailableError(failure.reason) from error
-            if may_time_out and timed_out:
+            if (may_time_out and timed_out) or (may_break and broke):
                 raise UnavailableError from error
             raise
         return response.sync_event_id
@@ -142,12 +144,20 @@ def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = Fa
     return submit
 
 
-def rest_submit(client: httpx.AsyncClient) -> Submit:
-    """Submits over REST. Raises UnavailableError for 503 with Retry-After."""
+def rest_submit(client: httpx.AsyncClient, *, may_break: bool = False) -> Submit:
+    """Submits over REST. Raises UnavailableError for 503 with Retry-After.
+
+    may_break: raise it for connections that break too.
+    """
 
     async def submit(mentor_id: str, reason: str, key: str | None) -> str:
         body = {"event_type": "PauseMentorEvent", "mentor_id": mentor_id, "reason": reason}
-        response = await client.post(f"{BASE}/events", json=body, headers={"idempotency-key": key} if key else {})
+        try:
+            response = await client.post(f"{BASE}/events", json=body, headers={"idempotency-key": key} if key else {})
+        except httpx.TransportError as error:
+            if may_break:
+                raise UnavailableError(repr(error)) from error
+            raise
         if response.status_code == httpx.codes.SERVICE_UNAVAILABLE and response.headers["retry-after"]:
             raise UnavailableError(response.text)
         assert response.status_code == httpx.codes.OK, (response.status_code, response.text)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.dying_with import dying_with_us
@@ -78,42 +79,56 @@ class Server:
 
 
 class Up:
-    """A running `mentorsync up` with replicas. rest: the URL of the REST listener."""
+    """A running `mentorsync up` with replicas.
 
-    def __init__(self, pid: int, printed: Mapping[str, str], connect: Connect) -> None:
+    rest: the URL of the REST listener. grpc: the address on which Envoy serves gRPC. admin: the replicas' admin URLs.
+    """
+
+    def __init__(self, pid: int, printed: Mapping[str, str], replicas: int) -> None:
         self.rest = printed["REST"]
+        self.grpc = printed.get("balanced", printed["gRPC"]).split(maxsplit=1)[0]
+        self.admin = printed["admin"].split(", ")
         self._pid = pid
-        self._addresses = printed["gRPC"].split(", ")
-        self._connect = connect
+        self._count = replicas
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, database_url: str, replicas: int, connect: Connect) -> AsyncIterator["Up"]:
-        async with running((*MENTORSYNC, "up", "--replicas", str(replicas)), database_url) as process:
+    async def running(cls, database_url: str, replicas: int, *flags: str) -> AsyncIterator["Up"]:
+        """With --separate the gateway listens for gRPC too."""
+        settings = {"gateway_grpc_address": "127.0.0.1:0"} if "--separate" in flags else {}
+        command = (*MENTORSYNC, "up", "--replicas", str(replicas), *flags)
+        async with running(command, database_url, **settings) as process:
             assert process.stdout
-            printed = {}
+            printed: dict[str, str] = {}
             while "Ctrl-C" not in printed:
                 label, _, value = (await process.stdout.readline()).decode().strip().partition(" ")
                 printed[label] = value.strip()
-            yield cls(process.pid, printed, connect)
+            yield cls(process.pid, printed, replicas)
 
-    def servers(self) -> list[int]:
-        """The ids of the running replica processes."""
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self._pid, number)
+
+    def replicas(self) -> list[int]:
+        """The ids of the running replica processes. With --separate, the gateway is not one of them."""
         children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+        servers = [pid for pid in children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+        return [int(pid) for pid in servers or children]
 
-    async def wait_until_replaced(self, pid: int, within: float = 20.0) -> None:
-        """Waits until all replicas serve and none of them is the process `pid`."""
-        async with asyncio.timeout(within):
-            while pid in self.servers() or len(self.servers()) < len(self._addresses):
+    async def wait_until_replaced(self, *pids: int, within: float = 20.0) -> None:
+        """Waits until all replicas serve and none of them is one of these processes."""
+        async with asyncio.timeout(within), httpx.AsyncClient() as client:
+            while set(pids) & set(self.replicas()) or len(self.replicas()) != self._count:
                 await asyncio.sleep(POLL_SECONDS)
-            for address in self._addresses:
-                while not await self._is_serving(address):
+            for admin in self.admin:
+                while not await _sees_healthy_servers(client, admin):
                     await asyncio.sleep(POLL_SECONDS)
 
-    async def _is_serving(self, address: str) -> bool:
-        async with self._connect(address) as channel:
-            try:
-                return await Server(0, channel).is_serving()
-            except grpc.aio.AioRpcError:
-                return False
+
+async def _sees_healthy_servers(client: httpx.AsyncClient, admin: str) -> bool:
+    """Whether all servers of an Envoy are healthy: that inside it, or those behind it."""
+    try:
+        clusters = (await client.get(f"{admin}/clusters?format=json")).json()["cluster_statuses"]
+    except httpx.TransportError:
+        return False
+    servers = next(cluster["host_statuses"] for cluster in clusters if cluster["name"] == "mentorsync")
+    return all(server["health_status"] == {"eds_health_status": "HEALTHY"} for server in servers)

@@ -1,67 +1,184 @@
-"""Several replicas behind one gateway, under a continuous REST load: the service survives the loss of replicas."""
+"""Several replicas under a continuous load over REST and gRPC: the service survives their loss and their replacement.
+
+In both layouts: whole processes that share their addresses, and servers behind one gateway.
+"""
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import httpx
+import pytest
+from mentorsync.time_limits import CLOSE_SECONDS, MAX_FAILED_PINGS, PING_PAUSE_SECONDS, PING_SECONDS
 
-from tests.faults.load import Load, check_database, rest_submit
-from tests.faults.processes import Up
+from tests.faults.callers import Callers, snapshot
+from tests.faults.load import CALL_SECONDS, Load, check_database, grpc_submit, rest_submit
+from tests.faults.processes import POLL_SECONDS, Up
 from tests.grpc_client import Connect
 from tests.postgres_server import PostgresServer
 
-REPLICAS = 3
+CHANNELS = 4  # each has its own connection: the kernel spreads them over the replicas
+CALLERS = 16
+ANSWERS_BEFORE_STOP = 200
+STOP_UNDER_LOAD_SECONDS = 5.0
 RECOVERY_SECONDS = 10
-FROZEN_SECONDS = 5.0  # a ping every second, 2 s to answer it, and the time of a loaded machine
+FROZEN_SECONDS = {  # until a call that reached a frozen replica fails, and a second for a loaded machine
+    (): PING_PAUSE_SECONDS + MAX_FAILED_PINGS * (PING_SECONDS + PING_PAUSE_SECONDS) + 1,
+    ("--separate",): 5.0,  # the gateway pings every second, and waits 2 s for the answer
+}
+
+
+class Loaded(NamedTuple):
+    up: Up
+    loads: list[Load]
+
+    async def wait_for_answers(self) -> None:
+        for load in self.loads:
+            await load.wait_for_answers(within=RECOVERY_SECONDS)
+
+    async def wait_for_refusals(self) -> None:
+        for load in self.loads:
+            await load.wait_for_refusals(within=RECOVERY_SECONDS)
+
+
+StartLoaded = Callable[..., AbstractAsyncContextManager[Loaded]]
+
+
+@pytest.fixture(params=[(), ("--separate",)], ids=["whole", "separate"])
+def flags(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    flags: tuple[str, ...] = request.param
+    return flags
+
+
+@pytest.fixture
+def loaded(postgres: PostgresServer, connect: Connect) -> StartLoaded:
+    """Starts replicas and a load over each transport. At the end every answered write must be in the database once."""
+
+    @asynccontextmanager
+    async def loaded(*flags: str, replicas: int = 2, may_break: bool = False) -> AsyncIterator[Loaded]:
+        url = postgres.url("mentorsync")
+        async with Up.running(url, replicas, *flags) as up:
+            async with AsyncExitStack() as stack:
+                client = await stack.enter_async_context(httpx.AsyncClient(base_url=up.rest, timeout=20))
+                channels = [await stack.enter_async_context(connect(up.grpc)) for _ in range(CHANNELS)]
+                rest = rest_submit(client, may_break=may_break and not flags)
+                grpc = grpc_submit(channels, may_break=may_break)
+                loads = [
+                    await stack.enter_async_context(Load.running(rest, "rest-")),
+                    await stack.enter_async_context(Load.running(grpc, "grpc-")),
+                ]
+                yield Loaded(up, loads)
+            check_database(url, *loads)
+
+    return loaded
+
+
+async def test_replacement_on_hangup(loaded: StartLoaded) -> None:
+    """SIGHUP replaces all replicas. No call fails, /healthz stays 200, and the replicas keep their own addresses."""
+    async with loaded() as service, probed(service.up):
+        before = service.up.replicas()
+        service.up.signal(signal.SIGHUP)
+        await service.up.wait_until_replaced(*before)
+        await service.wait_for_answers()
+        for load in service.loads:
+            assert not load.unavailable
+        async with httpx.AsyncClient() as client:
+            for admin in service.up.admin:
+                assert (await client.get(f"{admin}/ready")).text == "LIVE\n"
 
 
 @asynccontextmanager
-async def loaded(postgres: PostgresServer, connect: Connect) -> AsyncIterator[tuple[Up, Load]]:
-    """Replicas under load. At the end every answered write must be in the database once."""
-    url = postgres.url("mentorsync")
-    async with Up.running(url, REPLICAS, connect) as up:
-        async with httpx.AsyncClient(base_url=up.rest, timeout=20) as client, Load.running(rest_submit(client)) as load:
-            yield up, load
-        check_database(url, load)
+async def probed(up: Up) -> AsyncIterator[None]:
+    """Asks for the health meanwhile, on a new connection each time, as load balancers do. It must always be good."""
+
+    async def probe() -> None:
+        async with httpx.AsyncClient(base_url=up.rest) as client:
+            while True:
+                answer = await client.get("/healthz", headers={"connection": "close"})
+                assert answer.status_code == httpx.codes.OK
+                await asyncio.sleep(POLL_SECONDS)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(probe())
+        yield
+        task.cancel()
 
 
-async def test_a_rolling_restart(postgres: PostgresServer, connect: Connect) -> None:
-    """Each replica in turn gets SIGTERM and is started again. No call fails."""
-    async with loaded(postgres, connect) as (up, load):
-        for pid in up.servers():
+async def test_a_rolling_restart_by_hand(loaded: StartLoaded) -> None:
+    """Each server behind the gateway in turn gets SIGTERM and is started again. No call fails."""
+    async with loaded("--separate") as service:
+        for pid in service.up.replicas():
             os.kill(pid, signal.SIGTERM)
-            await up.wait_until_replaced(pid)
-            await load.wait_for_answers()
-        assert not load.unavailable
+            await service.up.wait_until_replaced(pid)
+            await service.wait_for_answers()
+        for load in service.loads:
+            assert not load.unavailable
 
 
-async def test_replicas_and_the_database_are_killed(postgres: PostgresServer, connect: Connect) -> None:
-    """Callers that repeat calls that failed with 503 lose nothing, and the service recovers automatically."""
-    async with loaded(postgres, connect) as (up, load):
-        for pid in up.servers():
+async def test_replicas_and_the_database_are_killed(
+    loaded: StartLoaded, postgres: PostgresServer, flags: tuple[str, ...]
+) -> None:
+    """Callers that repeat what failed lose nothing, and the service recovers automatically."""
+    async with loaded(*flags, may_break=True) as service:
+        for pid in service.up.replicas():
             os.kill(pid, signal.SIGKILL)
-            await load.wait_for_answers(within=RECOVERY_SECONDS)
-            await up.wait_until_replaced(pid)
+            await service.wait_for_answers()
+            await service.up.wait_until_replaced(pid)
         postgres.kill()
-        await load.wait_for_refusals()
-        killed, *_ = up.servers()
+        await service.wait_for_refusals()
+        killed, *_ = service.up.replicas()
         os.kill(killed, signal.SIGKILL)  # there is no database to start again on
-        await load.wait_for_refusals()
+        await service.wait_for_refusals()
         await asyncio.to_thread(postgres.start)
-        await load.wait_for_answers(within=RECOVERY_SECONDS)
-        await up.wait_until_replaced(killed)
+        await service.wait_for_answers()
+        await service.up.wait_until_replaced(killed)
 
 
-async def test_a_replica_that_hangs(postgres: PostgresServer, connect: Connect) -> None:
-    """Its calls fail with 503 within seconds, long before their deadline."""
-    async with loaded(postgres, connect) as (up, load):
-        frozen, *_ = up.servers()
+async def test_a_replica_that_hangs(loaded: StartLoaded, flags: tuple[str, ...]) -> None:
+    """Its calls fail within seconds, long before their deadline. A whole process that hangs is replaced."""
+    async with loaded(*flags, may_break=True) as service:
+        frozen, *_ = service.up.replicas()
         os.kill(frozen, signal.SIGSTOP)
-        await load.wait_for_refusals()
-        await load.wait_for_answers(within=RECOVERY_SECONDS)
-        os.kill(frozen, signal.SIGCONT)
-        await load.wait_for_answers()
-    assert load.slowest < FROZEN_SECONDS
+        while not any(load.unavailable for load in service.loads):
+            await asyncio.sleep(POLL_SECONDS)
+        await service.wait_for_answers()
+        if flags:
+            os.kill(frozen, signal.SIGCONT)
+        else:
+            await service.up.wait_until_replaced(frozen)
+        await service.wait_for_answers()
+    for load in service.loads:
+        assert load.slowest < FROZEN_SECONDS[flags]
+
+
+async def test_the_database_hangs(loaded: StartLoaded, postgres: PostgresServer) -> None:
+    """Whole processes that have no database are not taken for hung ones: the same go on when it is back."""
+    async with loaded(may_break=True) as service:
+        before = service.up.replicas()
+        postgres.freeze()
+        await service.wait_for_refusals()
+        postgres.thaw()
+        await service.wait_for_answers()
+        assert service.up.replicas() == before
+    for load in service.loads:
+        assert load.slowest < CALL_SECONDS
+
+
+async def test_a_stop_under_load(postgres: PostgresServer) -> None:
+    """All whole processes stop at once, no request goes unanswered, and callers can connect again for a moment."""
+    async with Up.running(postgres.url("mentorsync"), 2) as up:
+        callers = Callers.of(up.rest)
+        tasks = [asyncio.create_task(callers.call_until_refused(snapshot())) for _ in range(CALLERS)]
+        while callers.answers < ANSWERS_BEFORE_STOP:
+            await asyncio.sleep(POLL_SECONDS)
+        started = time.monotonic()
+        up.signal(signal.SIGTERM)
+        await asyncio.gather(*tasks)
+        assert CLOSE_SECONDS < time.monotonic() - started < STOP_UNDER_LOAD_SECONDS
+    assert not callers.unanswered
+    assert callers.closed > CALLERS
+    assert callers.statuses.keys() == {b"404"}  # a mentor without events

@@ -47,6 +47,17 @@ def test_a_signal_stops_it(start_up: StartUp, number: signal.Signals) -> None:
     wait_until_gone(parts)
 
 
+def test_a_hangup_stops_nothing(start_up: StartUp) -> None:
+    """SIGHUP replaces replicas. Where there are none, one line refuses it."""
+    up = start_up()
+    parts = up.parts
+    up.signal(signal.SIGHUP)
+    (message,) = wait_until(up.messages, "a line about the signal")
+    assert message == "SIGHUP: only replicas on PostgreSQL, without --separate, can be replaced; nothing was stopped"
+    assert up.parts == parts
+    assert up.is_healthy()
+
+
 def test_grpc_is_served_at_its_address(start_up: StartUp) -> None:
     """Calls reach the service at the address that is printed."""
     up = start_up()

@@ -40,6 +40,12 @@ def test_a_stop_fits_into_the_time_that_docker_gives() -> None:
     assert limits.FLUSH_SECONDS < limits.END_SECONDS
 
 
+def test_a_hung_replica_is_replaced_before_its_calls_are_given_up() -> None:
+    """A caller of a frozen replica gets a broken connection, and can repeat, before its deadline."""
+    slowest_ping = limits.PING_PAUSE_SECONDS + limits.PING_SECONDS
+    assert limits.PING_PAUSE_SECONDS + limits.MAX_FAILED_PINGS * slowest_ping < limits.DEADLINE_SECONDS
+
+
 def test_envoy_is_configured_with_these_limits() -> None:
     """Envoy's configuration states them a second time: it must run as it is."""
     routes = contract_routes(CONFIG)

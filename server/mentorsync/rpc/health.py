@@ -28,6 +28,7 @@ class Health(health.aio.HealthServicer):
     def __init__(self) -> None:
         super().__init__()
         self._is_draining = False
+        self.is_known = asyncio.Event()  # set once `report_health` has reported for the first time
 
     async def enter_graceful_shutdown(self) -> None:
         self._is_draining = True
@@ -77,6 +78,7 @@ async def report_health(servicer: Health, services: tuple[str, ...], probes: Map
             reported = status
             for service in services:
                 await servicer.set(service, int(status))
+            servicer.is_known.set()
         await asyncio.sleep(PROBE_SECONDS)
 
 

@@ -1,8 +1,10 @@
-"""Checks that addresses are free, and binds free ports, before a part is started."""
+"""Checks that addresses are free, finds free ports, and holds shared addresses, before a part is started."""
 
 import errno
 import socket
 from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from mentorsync_gateway.errors import GatewayError
 
@@ -50,9 +52,10 @@ def check_free(setting: str, address: tuple[str, int]) -> None:
         raise GatewayError(f"{setting} {host}:{port} {reason}") from error
 
 
-def with_free_port(settings: Namespace) -> Namespace:
-    """The settings with a free port for metrics if theirs is 0. The embedded server cannot report the port it bound."""
-    return Namespace(**vars(settings) | {METRICS_ADDRESS.name: find_free_port(settings.metrics_address)})
+def with_free_ports(settings: Namespace, *names: Setting) -> Namespace:
+    """The settings with a free port where one of these has port 0: an embedded server cannot report what it bound."""
+    addresses = {setting.name: find_free_port(getattr(settings, setting.name)) for setting in names}
+    return Namespace(**vars(settings) | addresses)
 
 
 def find_free_port(address: Address) -> Address:
@@ -62,6 +65,37 @@ def find_free_port(address: Address) -> Address:
     with socket.socket(_family(address.host)) as probe:
         probe.bind(address)
         return Address(address.host, probe.getsockname()[1])
+
+
+@contextmanager
+def held(addresses: Mapping[str, tuple[str, int]]) -> Iterator[dict[str, int]]:
+    """Holds addresses, given by setting, that several child processes share. Gives the port of each.
+
+    The kernel lets sockets share a port only if all of them ask for it (SO_REUSEPORT) and have one effective user. So
+    while the address is held, nobody else can have it, also between the end of one child and the start of the next. A
+    socket that is bound and does not listen gets no connections.
+    Raises GatewayError when another process has an address: without SO_REUSEPORT on our side, that is always an error.
+    """
+    with ExitStack() as stack:
+        ports = {}
+        for setting, (host, port) in addresses.items():
+            check_free(setting, (host, port))
+            holder = stack.enter_context(socket.socket(_family(host)))
+            ports[setting] = _hold(holder, setting, (host, port))
+        yield ports
+
+
+def _hold(holder: socket.socket, setting: str, address: tuple[str, int]) -> int:
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections linger
+    try:
+        holder.bind(address)
+    except OSError as error:
+        raise GatewayError(f"{setting} {address[0]}:{address[1]} cannot be held: {error.strerror}") from error
+    # From now on `check_free` of another supervisor fails, although nothing listens here yet.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    port: int = holder.getsockname()[1]
+    return port
 
 
 def _family(host: str) -> socket.AddressFamily:

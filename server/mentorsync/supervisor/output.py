@@ -39,6 +39,7 @@ def describe_addresses(
 ) -> str:
     """What `up` prints once everything serves."""
     rest = Address(*gateway["rest"])
+    admins = [server["admin"] for server in servers if "admin" in server] or [gateway["admin"]]  # a replica has its own
     balanced = (
         f"\nbalanced  {Address(*gateway['grpc'])} (gRPC through the gateway, over all servers)"
         if "grpc" in gateway
@@ -46,8 +47,9 @@ def describe_addresses(
     )
     return f"""\
 REST      http://{rest}
-gRPC      {", ".join(str(Address(*server["grpc"])) for server in servers)}{balanced}
+gRPC      {", ".join(dict.fromkeys(str(Address(*server["grpc"])) for server in servers))}{balanced}
 metrics   {", ".join(f"http://{Address(*server['metrics'])}/metrics" for server in servers)}
+admin     {", ".join(f"http://{Address(*admin)}" for admin in admins)}
 database  {database}
 
 Try it:   curl -s -X POST -H 'content-type: application/json' \\

@@ -38,11 +38,17 @@ async def _keep_running(part: Part, say: Say) -> NoReturn:
     while True:
         status = await part.wait()
         say(f"{part.name} ended with status {status}, and is started again")
-        while not await _is_started(part, say):
-            await asyncio.sleep(RESTART_SECONDS)
+        await start_again(part, say)
 
 
-async def _is_started(part: Part, say: Say) -> bool:
+async def start_again(part: Part, say: Say) -> None:
+    """Starts a part that has ended. Tries again, with a pause, for as long as it cannot be started."""
+    while not await is_started(part, say):
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+async def is_started(part: Part, say: Say) -> bool:
+    """Starts a part, and returns whether that succeeded. Reports the cause if it did not."""
     try:
         await part.start()
     except (PartError, GatewayError) as error:

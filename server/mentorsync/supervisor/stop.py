@@ -5,7 +5,7 @@ listeners, finishes the requests in flight and ends. Then the servers behind it 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from mentorsync.supervisor.part import Part
 from mentorsync.time_limits import END_SECONDS
@@ -31,9 +31,14 @@ async def kill_all(groups: Sequence[Sequence[Part]]) -> None:
 
 async def _stop(part: Part, deadline: float) -> bool:
     """Ends a part. Returns whether it ended before the deadline without being killed."""
+    return await end_by(deadline, part, part.drain)
+
+
+async def end_by(deadline: float, part: Part, drain: Callable[[float], Awaitable[None]]) -> bool:
+    """Runs `drain`, which ends the part, and kills the part at the deadline. Returns whether it ended before."""
     try:
         async with asyncio.timeout_at(deadline):
-            await part.drain(deadline)
+            await drain(deadline)
     except TimeoutError:
         await part.kill()
         return False
