@@ -112,8 +112,10 @@ def test_a_second_signal_kills_at_once(start_up: StartUp, database: Database, se
         up.signal(second)
         assert up.end() == 128 + second
     wait_until_gone(parts)
-    (message,) = up.messages()
-    assert message == f"a second signal, {second.name}: everything is killed, and calls in flight get no answer"
+    assert up.messages() == [
+        "SIGINT: stopping; a second signal kills everything at once",
+        f"{second.name}: a second signal; killing everything; calls in flight get no answer",
+    ]
 
 
 def test_a_part_that_hangs_is_killed(start_up: StartUp) -> None:
@@ -126,7 +128,7 @@ def test_a_part_that_hangs_is_killed(start_up: StartUp) -> None:
     assert up.end() == 1
     assert time.monotonic() - started < KILL_SECONDS
     wait_until_gone(parts)
-    (message,) = up.messages()
+    _stopping, message = up.messages()
     assert message.endswith(" did not end in time and was killed")
 
 

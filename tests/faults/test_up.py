@@ -43,7 +43,7 @@ def test_a_signal_stops_it(start_up: StartUp, number: signal.Signals) -> None:
     parts = up.parts
     up.signal(number)
     assert up.end() == 0
-    assert up.messages() == []
+    assert up.messages() == [f"{number.name}: stopping; a second signal kills everything at once"]
     wait_until_gone(parts)
 
 

@@ -100,7 +100,7 @@ def test_the_error_of_a_taken_port_names_its_setting(run: Run, setting: str, pla
         arguments: list[Any] = [FREE_PORT, FREE_PORT, NOWHERE, FREE_PORT]
         arguments[place] = taken.getsockname()
         message = refusal(run, separate(*arguments))
-    assert message == f"{setting} 127.0.0.1:{arguments[place][1]} is taken by another process"
+    assert message.startswith(f"{setting} 127.0.0.1:{arguments[place][1]} is taken by another process: ")
 
 
 @pytest.mark.parametrize(

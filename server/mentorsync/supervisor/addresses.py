@@ -48,7 +48,9 @@ def check_free(setting: str, address: tuple[str, int]) -> None:
             probe.listen()
     except OSError as error:
         is_taken = error.errno == errno.EADDRINUSE
-        reason = "is taken by another process" if is_taken else f"cannot be listened on: {error.strerror}"
+        reason = f"cannot be listened on: {error.strerror}"
+        if is_taken:
+            reason = "is taken by another process: stop that process, or set another address"
         raise GatewayError(f"{setting} {host}:{port} {reason}") from error
 
 

@@ -63,6 +63,8 @@ class Supervisor:
         first_signal = asyncio.ensure_future(self._signals.get())
         await asyncio.wait({task, first_signal}, return_when=asyncio.FIRST_COMPLETED)
         deadline = loop.time() + STOP_SECONDS
+        if first_signal.done():
+            self.output.say(f"{first_signal.result().name}: stopping; a second signal kills everything at once")
         status = await self._outcome(task)
         return await self._stop(deadline, first_signal) or status
 
@@ -100,7 +102,7 @@ class Supervisor:
             forced.cancel()
             return self._report_killed(stopping.result())
         number = forced.result()
-        self.output.say(f"a second signal, {number.name}: everything is killed, and calls in flight get no answer")
+        self.output.say(f"{number.name}: a second signal; killing everything; calls in flight get no answer")
         stopping.cancel()
         with suppress(asyncio.CancelledError):
             await stopping
