@@ -143,7 +143,7 @@ def _socket_address(setting: str, address: Address) -> Config:
     try:
         resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise GatewayError(f"{setting} {host}:{port} names no address of this machine") from error
+        raise GatewayError(f"{setting} {host}:{port} cannot be resolved to an address of this machine") from error
     return {"socket_address": {"address": resolved[0][4][0], "port_value": port}}
 
 

@@ -1,4 +1,4 @@
-"""Puts the server together, runs it, and stops it in order."""
+"""Builds the server, runs it, and stops it in order."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
     """Serves gRPC and metrics until SIGTERM or SIGINT.
 
     On SIGTERM, a server on a shared database first reports NOT_SERVING but keeps serving for RETIRE_SECONDS, so that
-    gateways move traffic to other servers before calls are refused. SIGINT, also after SIGTERM, skips that.
+    gateways move traffic to other servers before calls are refused. SIGINT skips this wait, even after SIGTERM.
     Raises SettingsError or StorageSetupError if the server cannot start, and PartEndedError if a part of it dies.
     """
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -120,7 +120,7 @@ async def opened_storage(engine: Engine, metrics: Metrics) -> AsyncIterator[Stor
 
 @asynccontextmanager
 async def serving(service: Service, health: Health, address: Address) -> AsyncIterator[str]:
-    """Serves gRPC on the address of the setting, and gives the address with the port that was taken."""
+    """Serves gRPC on the address of the setting, and yields the address with the bound port."""
     try:
         async with grpcio_server((handler(service),), health, str(address)) as port:
             yield str(Address(address.host, port))

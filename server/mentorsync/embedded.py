@@ -1,6 +1,6 @@
 """The application that Envoy hosts in its own process. Calls arrive from the REST listener and from the gRPC listener.
 
-Settings come from the environment: the process is Envoy, and its command line is not ours.
+Settings come from the environment, because Envoy's command line cannot carry them.
 """
 
 import logging

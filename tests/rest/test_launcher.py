@@ -107,7 +107,11 @@ def test_the_error_of_a_taken_port_names_its_setting(run: Run, setting: str, pla
     ("rest", "admin", "message"),
     [
         (FREE_PORT, ("0.0.0.0", 0), "MENTORSYNC_GATEWAY_ADMIN_ADDRESS must be a loopback address"),  # noqa: S104 - refused
-        (("no.such.host.invalid", 80), FREE_PORT, "MENTORSYNC_REST_ADDRESS no.such.host.invalid:80 names no address"),
+        (
+            ("no.such.host.invalid", 80),
+            FREE_PORT,
+            "REST_ADDRESS no.such.host.invalid:80 cannot be resolved",
+        ),
     ],
 )
 def test_the_error_of_an_unfit_address_names_its_setting(rest: Address, admin: Address, message: str) -> None:
@@ -181,7 +185,7 @@ def test_the_error_of_a_late_start_shows_the_last_line(
     )
     with pytest.raises(GatewayError) as refused:
         run(late.start())
-    assert str(refused.value) == f"Envoy did not serve within {LATE_SECONDS:g} s: waiting for the database"
+    assert str(refused.value) == f"Envoy was not ready within {LATE_SECONDS:g} s: waiting for the database"
     assert "reading the settings" in capfd.readouterr().err
 
 

@@ -30,17 +30,18 @@ CONTENT_TYPE = (b"content-type", b"application/grpc")
 ACCEPTED_ENCODING = (b"grpc-accept-encoding", b"identity")  # only in errors: each header of an answer costs time
 OK_START: Message = {"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE], "trailers": True}
 OK_STATUS = (b"grpc-status", b"0")
-UNENCODED = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # in grpc-message, in addition to what `quote` keeps
+UNENCODED = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # `quote` leaves these characters of grpc-message as they are, too
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNIT_SECONDS = {b"H": 3_600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-TIMER_SECONDS = 0.001  # uvloop's timers may be this early; a call that is cancelled must see its deadline passed
+TIMER_SECONDS = 0.001  # uvloop may fire a timer this much early; a cancelled call must see that its deadline passed
 
 
 async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers one call.
 
-    While a call runs, nothing notices that its caller disconnects: with pyvoy 1.3.0, a `receive` that is pending while
-    the answer is sent sometimes loses the answer. Deadlines and the bounded queue of writes limit what such calls cost.
+    While a call runs, the service does not notice if its caller disconnects: with pyvoy 1.3.0, a `receive` that is
+    pending while the answer is sent sometimes loses the answer. Deadlines and the bounded queue of writes limit what
+    such calls cost.
     """
     headers = dict(scope["headers"])
     request_id = accepted_request_id(_text(headers.get(b"x-request-id")))
@@ -104,7 +105,7 @@ ANSWERS = {Kind.UNARY: _answer_unary}
 
 
 async def _reply(service: Service, method: Method, context: CallContext, receive: Receive) -> Reply | None:
-    """The reply to the request's message, or None when the request was given up before it was complete."""
+    """The reply to the request's message, or None if the caller disconnected before the request was complete."""
     body = await read_body(receive)
     return None if body is None else await service.invoke(method, only_message(body), context)
 

@@ -1,4 +1,4 @@
-"""Child processes: started so that they die with us, and so that a relay gets their output."""
+"""Child processes: They end when the supervisor ends, and a relay reads their output."""
 
 import asyncio
 import ctypes
@@ -65,7 +65,7 @@ class Child:
 
 
 def _prepare(parent: int) -> Callable[[], None]:
-    """Like `die_with`. The child may also open as many files as the system allows: 1,024 are too few for Envoy."""
+    """Returns what the child runs first: `die_with`, and a higher limit of open files (Envoy needs over 1,024)."""
     ask_to_die = die_with(parent)
 
     def prepare() -> None:
@@ -77,11 +77,11 @@ def _prepare(parent: int) -> Callable[[], None]:
 
 
 def die_with(parent: int) -> Callable[[], None]:
-    """Returns what a child runs before it becomes another program: the kernel then kills it when its parent dies.
+    """Returns a function for the child to run before exec: the kernel then kills it when its parent dies.
 
     The thread that starts the child must live on: for the kernel, that thread is the parent.
     """
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # Linux has it
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)  # on Linux only
 
     def ask() -> None:
         if prctl is not None:

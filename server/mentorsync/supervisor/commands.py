@@ -1,4 +1,4 @@
-"""What `mentorsync up` and `mentorsync gateway` run: which parts, with which settings."""
+"""The parts that `mentorsync up` and `mentorsync gateway` run, and their settings."""
 
 import json
 import os
@@ -168,7 +168,7 @@ def _with_port_0(settings: Namespace, *names: Setting) -> Namespace:
 
 
 async def _run_separate(settings: Namespace, supervisor: Supervisor) -> None:
-    """Envoy in front of one server or several. Of several, one that ends is started again: the others keep serving."""
+    """Envoy in front of one server or several. If one of several ends, it is restarted."""
     servers = _servers(settings, supervisor.output)
     await supervisor.start(*servers)
     upstreams = [Address(*server.addresses["grpc"]) for server in servers]

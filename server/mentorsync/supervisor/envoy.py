@@ -33,7 +33,7 @@ class Envoy:
     """An Envoy process. `addresses` are those of its listeners: "rest", "admin", and "grpc" if it has one.
 
     All that it prints goes to `write`, in whole lines. The embedded service has a pipe of its own: two writers on one
-    pipe would tear each other's lines.
+    pipe would mix their lines.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Envoy:
         await self.wait()
 
     async def _finish_requests(self) -> None:
-        """Callers leave while new connections are still accepted; then the listeners close."""
+        """Asks callers to close their connections, closes the listeners, and waits for the requests in flight."""
         await self._admin.ask_callers_to_leave()
         await asyncio.sleep(CLOSE_SECONDS)
         await self._admin.close_listeners()
@@ -161,7 +161,7 @@ def _late(relay: Relay) -> GatewayError:
     relay.release()
     messages = relay.last_messages()
     return GatewayError(
-        f"Envoy did not serve within {START_SECONDS:g} s: {messages[-1] if messages else 'it logged nothing'}"
+        f"Envoy was not ready within {START_SECONDS:g} s: {messages[-1] if messages else 'it logged nothing'}"
     )
 
 

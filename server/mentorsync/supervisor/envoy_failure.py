@@ -1,11 +1,11 @@
-"""Finds the cause in what an Envoy printed before it ended."""
+"""Finds the cause of Envoy's end in its last output."""
 
 import re
 import signal
 
 from mentorsync_gateway.errors import GatewayError, HostModuleError
 
-APPLICATION_FAILURE = re.compile(r"Application startup failed: (.*)")  # pyvoy's words, then the application's
+APPLICATION_FAILURE = re.compile(r"Application startup failed: (.*)")  # pyvoy's text, then the application's
 CRASH = re.compile(r"assert failure|FATAL|panic|Too many open files|Out of memory|Cannot allocate memory")
 
 
@@ -23,6 +23,6 @@ def failure(status: int, messages: list[str]) -> GatewayError:
 
 
 def _crash(messages: list[str]) -> str:
-    """The line with the cause: it stands before the backtrace."""
+    """The line with the cause: it comes before the backtrace."""
     telling = (message for message in messages if CRASH.search(message))
     return next(telling, messages[0] if messages else "it logged nothing")

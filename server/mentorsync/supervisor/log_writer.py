@@ -1,4 +1,4 @@
-"""Writes what the supervisor and its parts print, on a thread of its own: a slow reader blocks nobody."""
+"""Writes the output of the supervisor and its parts on a thread of its own: a slow reader does not block them."""
 
 import threading
 
@@ -9,7 +9,7 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024  # about a second of lines at full load; bey
 
 
 class LogWriter:
-    """Takes whole lines at no cost and writes them to a descriptor in order. It is the descriptor's only writer."""
+    """Takes whole lines without blocking, and writes them in order. It is the descriptor's only writer."""
 
     def __init__(self, descriptor: int, dropped_lines: DroppedLines) -> None:
         self._file = LineFile(descriptor)
@@ -22,7 +22,7 @@ class LogWriter:
         self._thread.start()
 
     def write(self, lines: bytes) -> None:
-        """Takes lines, each with its line feed. Never blocks: lines that find no room are dropped and counted."""
+        """Takes lines, each with its line feed. Never blocks: if the buffer is full, lines are dropped and counted."""
         with self._changed:
             if len(self._waiting) + len(lines) > MAX_WAITING_BYTES:
                 self._drop(lines.count(b"\n"))
@@ -31,7 +31,7 @@ class LogWriter:
             self._changed.notify()
 
     def close(self, seconds: float) -> None:
-        """Writes what waits, for this long at most."""
+        """Writes the waiting lines, for this long at most."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()

@@ -1,4 +1,4 @@
-"""What the supervisor prints, and where its parts' lines go: one writer for each descriptor."""
+"""The output of the supervisor and of its parts: one writer for each descriptor."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from mentorsync.time_limits import FLUSH_SECONDS
 
 
 class Output:
-    """Standard output and standard error. Nothing blocks; lines that find no room are counted in `dropped_lines`."""
+    """Standard output and standard error. Nothing blocks. Lines that do not fit into the buffer count as dropped."""
 
     def __init__(self) -> None:
         self.dropped_lines = DroppedLines.create()
@@ -29,7 +29,7 @@ class Output:
         self._output.write(f"{text}\n".encode())
 
     def close(self) -> None:
-        """Writes what waits, for a bounded time."""
+        """Writes the waiting lines, for a bounded time."""
         for writer in (self._output, self._errors):
             writer.close(FLUSH_SECONDS / 2)
 
@@ -37,7 +37,7 @@ class Output:
 def describe_addresses(
     gateway: Mapping[str, PartAddress], servers: Sequence[Mapping[str, PartAddress]], database: str, list_path: str
 ) -> str:
-    """What `up` prints once everything serves."""
+    """The text that `up` prints once the service is ready."""
     rest = Address(*gateway["rest"])
     admins = [server["admin"] for server in servers if "admin" in server] or [gateway["admin"]]  # a replica has its own
     balanced = (

@@ -1,4 +1,4 @@
-"""What the supervisor runs: the protocol that Envoy and the servers share."""
+"""The interface of the processes that the supervisor runs: Envoy and the servers."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,7 +9,7 @@ Address = tuple[str, int]
 class PartError(Exception):
     """A part could not start, or it ended. `status` becomes the exit status.
 
-    An empty message means that the part has reported the cause itself.
+    An empty message means that the part's own output already has the cause.
     """
 
     def __init__(self, message: str, status: int = 1) -> None:
@@ -18,7 +18,7 @@ class PartError(Exception):
 
 
 class Part(Protocol):
-    """A process of the service. It dies with the supervisor, however that one ends."""
+    """A process of the service. It dies with the supervisor, even if that is killed."""
 
     name: str  # for messages: "the gateway"
 

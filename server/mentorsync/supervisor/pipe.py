@@ -5,7 +5,7 @@ import fcntl
 import os
 from contextlib import ExitStack, suppress
 
-PIPE_BYTES = 256 * 1024  # more than is written between two reads at full load: the child does not wait
+PIPE_BYTES = 256 * 1024  # more than is written between two reads at full load, so that the child does not block
 
 
 class Pipe:
@@ -38,8 +38,8 @@ class Pipe:
 
 
 def open_pipe(stack: ExitStack) -> Pipe:
-    """A pipe for a child that is started within the stack. Leaving the stack closes our copy of the child's end, and
-    both ends when the start has failed. Raises OSError.
+    """A pipe for a child that is started within the stack. Leaving the stack closes the supervisor's copy of the
+    child's end. If the start failed, it closes both ends. Raises OSError.
     """
     pipe = Pipe()
     stack.callback(pipe.close_writing)

@@ -13,9 +13,9 @@ Write = Callable[[bytes], object]
 
 
 class Relay:
-    """Reads the pipes of one child, always, and hands whole lines to `write`, which must not block.
+    """Always reads the pipes of one child, and hands whole lines to `write`, which must not block.
 
-    With `holds_back`, lines wait until `release`: if a start fails, one line with the cause is worth more than a log.
+    With `holds_back`, lines wait until `release`: if a start fails, only the cause is printed.
     """
 
     def __init__(self, write: Write, *, holds_back: bool = False) -> None:
@@ -49,7 +49,7 @@ class Relay:
             lines, newline, rest = (rest + chunk).rpartition(b"\n")
             if newline:
                 self._pass_on(lines + newline)
-            if len(chunk) < PIPE_BYTES // 2:  # else the child may be waiting already
+            if len(chunk) < PIPE_BYTES // 2:  # a fuller pipe is read again at once: the child may be blocked
                 await asyncio.sleep(GATHER_SECONDS)
         if rest:
             self._pass_on(rest + b"\n")

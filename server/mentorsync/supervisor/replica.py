@@ -15,7 +15,7 @@ POLL_SECONDS = 0.02
 
 
 class Replica(Envoy):
-    """It is asked on its admin address, which it has for itself, since others may answer on the shared ones.
+    """It is asked on its admin address, because on the shared addresses another replica may answer.
 
     Envoy checks the health of the service inside all the time, by a call that the service's event loop answers.
     """
@@ -36,7 +36,7 @@ class Replica(Envoy):
         return {"admin": self._own_address, "metrics": self._metrics}
 
     async def start(self) -> None:
-        """As Envoy's, and returns once the service inside is healthy. Raises PartError when that takes too long."""
+        """Starts Envoy, and returns once the service inside is healthy. Raises PartError when that takes too long."""
         await super().start()
         try:
             async with asyncio.timeout(READY_SECONDS):

@@ -1,4 +1,4 @@
-"""What happens when a part ends while the service should run: everything stops, or the part is started again."""
+"""Reacts when a part ends unexpectedly: stops everything, or starts the part again."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -31,7 +31,7 @@ async def watch(parts: Sequence[Part], restarted: Sequence[Part], say: Say) -> N
 
 async def _fail_at_end(part: Part) -> NoReturn:
     status = await part.wait()
-    raise PartError(f"{part.name} ended unexpectedly, with status {status}: stopping")
+    raise PartError(f"{part.name} ended unexpectedly, with status {status}: stopping everything")
 
 
 async def _keep_running(part: Part, say: Say) -> NoReturn:

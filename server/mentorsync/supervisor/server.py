@@ -43,7 +43,7 @@ class Server:
         line = await child.stdout.read()  # one line, written at once
         self._relay.follow(child.stdout)
         if not line:
-            raise PartError("", await child.wait())  # its log has the cause
+            raise PartError("", await child.wait())  # its log lines show the cause
         self._keep_addresses(json.loads(line))
 
     async def wait(self) -> int:
@@ -53,7 +53,7 @@ class Server:
     async def drain(self, deadline: float) -> None:  # noqa: ARG002 - the server has a limit of its own
         if self._child is None or self._child.has_ended:
             return
-        self._child.send_signal(signal.SIGINT)  # on SIGTERM it would first wait for gateways to use other servers
+        self._child.send_signal(signal.SIGINT)  # SIGTERM would first wait until gateways use other servers
         await self.wait()
 
     async def kill(self) -> None:

@@ -12,9 +12,9 @@ from mentorsync.time_limits import END_SECONDS
 
 
 async def stop_in_order(groups: Sequence[Sequence[Part]], deadline: float) -> list[Part]:
-    """Ends the groups of parts, the one that was started last first. Returns the parts that had to be killed.
+    """Ends the groups of parts, in reverse order of their start. Returns the parts that had to be killed.
 
-    A group that hangs leaves the groups after it the time that they need to end.
+    A group that hangs is killed early enough for the remaining groups to end.
     """
     killed: list[Part] = []
     for groups_left, group in reversed(list(enumerate(groups))):

@@ -20,7 +20,7 @@ STANDARD_INPUT = 0
 
 
 class Supervisor:
-    """Owns the parts, in groups: a group is started after, and stopped before, the groups that it needs."""
+    """Owns the parts, in groups. Groups start in order, and stop in reverse order."""
 
     def __init__(self, output: Output) -> None:
         self.output = output
@@ -29,7 +29,7 @@ class Supervisor:
         self.on_hangup = self._refuse_replacement  # called at SIGHUP
 
     async def start(self, *parts: Part) -> None:
-        """Starts the parts of one group. Raises what their `start` raises."""
+        """Starts the parts of one group. Raises their exceptions."""
         self._groups.append([])
         for part in parts:
             self._groups[-1].append(part)
