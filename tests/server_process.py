@@ -120,7 +120,8 @@ class ServerProcess:
         return self._process.pid
 
     def log_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._log.read_text().splitlines()]
+        lines = self._log.read_text().splitlines()
+        return [json.loads(line) for line in lines if not line.startswith("mentorsync: ")]  # the supervisor's own
 
     def call_line(self, request_id: str) -> dict[str, Any]:
         """Waits for the log line of a call."""

@@ -12,7 +12,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import NamedTuple
 
 import httpx
+import psycopg
 import pytest
+from mentorsync.storage.postgres.heads import LOG_LOCK
 from mentorsync.time_limits import CLOSE_SECONDS, MAX_FAILED_PINGS, PING_PAUSE_SECONDS, PING_SECONDS
 
 from tests.faults.callers import Callers, snapshot
@@ -26,6 +28,7 @@ CALLERS = 16
 ANSWERS_BEFORE_STOP = 200
 STOP_UNDER_LOAD_SECONDS = 5.0
 RECOVERY_SECONDS = 10
+WAITING_WRITERS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 FROZEN_SECONDS = {  # until a call that reached a frozen replica fails, and a second for a loaded machine
     (): PING_PAUSE_SECONDS + MAX_FAILED_PINGS * (PING_SECONDS + PING_PAUSE_SECONDS) + 1,
     ("--separate",): 5.0,  # the gateway pings every second, and waits 2 s for the answer
@@ -138,11 +141,26 @@ async def test_replicas_and_the_database_are_killed(
         await service.up.wait_until_replaced(killed)
 
 
-async def test_a_replica_that_hangs(loaded: StartLoaded, flags: tuple[str, ...]) -> None:
+@asynccontextmanager
+async def every_writer_waiting(url: str) -> AsyncIterator[None]:
+    """Holds the log's lock, and starts the body once both writers wait for it, each with all its statements sent.
+
+    A replica that froze between two statements would hold the lock until PostgreSQL notices that it is gone.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"SELECT pg_advisory_lock({LOG_LOCK})")
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while connection.execute(WAITING_WRITERS).fetchone() != (2,):
+                await asyncio.sleep(POLL_SECONDS)
+        yield
+
+
+async def test_a_replica_that_hangs(loaded: StartLoaded, flags: tuple[str, ...], postgres: PostgresServer) -> None:
     """Its calls fail within seconds, long before their deadline. A whole process that hangs is replaced."""
     async with loaded(*flags, may_break=True) as service:
         frozen, *_ = service.up.replicas()
-        os.kill(frozen, signal.SIGSTOP)
+        async with every_writer_waiting(postgres.url("mentorsync")):
+            os.kill(frozen, signal.SIGSTOP)
         while not any(load.unavailable for load in service.loads):
             await asyncio.sleep(POLL_SECONDS)
         await service.wait_for_answers()

@@ -303,7 +303,7 @@ def test_an_outcome_that_cannot_be_found_out_any_more_is_an_error(
                 written(open_engine().open_store(), submit())
                 execute(url, "DELETE FROM heads WHERE last_revision < 3")
                 proxy.mend()
-                with pytest.raises(StorageUnavailableError, match="cannot be found out"):
+                with pytest.raises(StorageUnavailableError, match="can no longer be determined"):
                     outcome.result(WAIT_SECONDS)
             assert execute(url, "SELECT count(*) FROM events") == [(3,)]
         finally:
