@@ -15,6 +15,7 @@ from mentorsync.config import (
     GATEWAY_ADMIN_ADDRESS,
     GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
+    LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
     REST_ADDRESS,
@@ -48,10 +49,11 @@ def serve(settings: argparse.Namespace) -> int:
     runtime.leave_out_psycopg_on_sqlite(settings.database_url)
     import uvloop
 
-    from mentorsync import app, logs
+    from mentorsync import app, log_text, logs
     from mentorsync.parts import PartEndedError
 
-    writer = logs.set_up(settings.log_level, logs.STANDARD_ERROR)
+    render = log_text.choose(settings.log_format, logs.STANDARD_ERROR)
+    writer = logs.set_up(settings.log_level, logs.STANDARD_ERROR, render)
     try:
         with refusals():
             uvloop.run(app.serve(settings, writer))
@@ -94,10 +96,12 @@ def supervise(
     run: "Callable[[argparse.Namespace, Output], Coroutine[None, None, int]]", settings: argparse.Namespace
 ) -> int:
     """Runs a command of the supervisor. Writing its output never blocks it, not even when it ends."""
+    from mentorsync import log_text, logs
     from mentorsync.supervisor.output import Output
 
     check_limits(MIN_ENVOY_ADDRESS_SPACE)
-    output = Output()
+    is_one_process = not getattr(settings, "separate", True)
+    output = Output(log_text.choose(settings.log_format, logs.STANDARD_ERROR, hides_calls=is_one_process))
     try:
         return asyncio.run(run(settings, output))
     finally:
@@ -108,6 +112,8 @@ def migrate(settings: argparse.Namespace) -> int:
     from mentorsync.storage.migrator import migrate as apply_missing
 
     with opened_engine(settings) as engine:
+        if created := engine.create():  # a mistyped path must not go unnoticed
+            say(f"{engine}: created {created}")
         applied = apply_missing(engine)
         say(f"{engine}: applied {', '.join(applied)}" if applied else f"{engine}: the schema is up to date")
     return 0
@@ -193,7 +199,7 @@ def parse_age(text: str) -> int:
 
 
 GATEWAY_SETTINGS = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
-UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *GATEWAY_SETTINGS, LOG_LEVEL)
+UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -224,8 +230,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="number of processes on the same addresses, or with --separate of servers behind the gateway; more than 1 "
         "requires PostgreSQL, and those that end are restarted (default 1)",
     )
-    add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL), "run the gRPC server")
-    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL), "run the REST gateway in front of gRPC servers")
+    add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL, LOG_FORMAT), "run the gRPC server")
+    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT), "run the REST gateway in front of gRPC servers")
     command.add_argument(
         "--upstream",
         action="append",

@@ -11,6 +11,8 @@ MAX_PORT = 65_535
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESS_RULE = "must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080"
 LOG_LEVEL_RULE = f"must be one of {', '.join(LOG_LEVELS)}"
+LOG_FORMATS = ("auto", "text", "json")
+LOG_FORMAT_RULE = f"must be one of {', '.join(LOG_FORMATS)}"
 DATABASE_URL_RULE = (
     "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
     f"postgresql://user:password@host:port/name; {PERCENT_ENCODING}"
@@ -50,6 +52,12 @@ def parse_log_level(text: str) -> str:
     if text.lower() not in LOG_LEVELS:
         raise ValueError(LOG_LEVEL_RULE)
     return text.lower()
+
+
+def parse_log_format(text: str) -> str:
+    if text not in LOG_FORMATS:
+        raise ValueError(LOG_FORMAT_RULE)
+    return text
 
 
 def parse_database_url(text: str) -> str:
@@ -111,6 +119,13 @@ GATEWAY_GRPC_ADDRESS = Setting(
     "address where the gateway balances gRPC over all servers, for internal callers; not for the one-process mode",
 )
 LOG_LEVEL = Setting("log_level", "info", parse_log_level, LOG_LEVEL_RULE, "least severe level that is logged")
+LOG_FORMAT = Setting(
+    "log_format",
+    "auto",
+    parse_log_format,
+    LOG_FORMAT_RULE,
+    "how log lines are written: as text for people, as JSON, or as text on a terminal and JSON elsewhere (auto)",
+)
 
 
 def add_flags(parser: ArgumentParser, settings: tuple[Setting, ...]) -> None:

@@ -11,11 +11,13 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Protocol
 
+from mentorsync.log_text import Render
 from mentorsync.time_limits import FLUSH_SECONDS
 
 GATHER_SECONDS = 0.05  # lines may be this late; written together they cost far less than one by one
 MAX_WAITING_LINES = 10_000  # beyond this, lines are dropped and counted, so that memory stays bounded
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+COMPACT = (",", ":")  # as Envoy writes JSON, so that all lines have one shape
 DESCRIPTOR_VARIABLE = "MENTORSYNC_LOG_DESCRIPTOR"  # from the supervisor: where the embedded service writes
 
 
@@ -36,8 +38,10 @@ class LineFile:
     A thread that hangs while it writes a buffer would keep the process from ending.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, render: Render | None = None) -> None:
+        """`render` turns the JSON lines into what is written. Without it they are written as they are."""
         self._descriptor = descriptor
+        self._render = render
         self._begun = b""  # the rest of a line that an error cut off; it is written first when writing works again
 
     def write(self, text: str) -> None:
@@ -47,7 +51,7 @@ class LineFile:
 
     def write_lines(self, lines: bytes) -> int:
         """Writes lines, each with its line feed. Returns how many could not be written."""
-        data = self._begun + lines
+        data = self._begun + (self._render(lines) if self._render else lines)
         written = self._write_some(data)
         is_cut = data[written - 1 : written] != b"\n" if written else bool(self._begun)
         end_of_cut = data.find(b"\n", written) + 1 if is_cut and written < len(data) else written
@@ -136,8 +140,14 @@ class LineWriter:
 
 def dropped_notice(lines: int) -> str:
     """The line that reports how many lines were dropped before it."""
-    notice = {"time": timestamp(time.time()), "level": "warning", "event": f"{lines} log lines dropped"}
-    return json.dumps(notice) + "\n"
+    notice = {
+        "time": timestamp(time.time()),
+        "level": "warning",
+        "logger": "mentorsync.logs",
+        "pid": os.getpid(),
+        "event": f"{lines} log lines dropped",
+    }
+    return json.dumps(notice, separators=COMPACT) + "\n"
 
 
 def print_without_waiting(text: str) -> None:
@@ -161,7 +171,7 @@ class JsonFormatter(logging.Formatter):
             fields["request_id"] = record.request_id
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
+        return json.dumps(fields, separators=COMPACT)
 
 
 class LineHandler(logging.Handler):
@@ -174,11 +184,12 @@ class LineHandler(logging.Handler):
         self._writer.write(self.format(record))
 
 
-def set_up(level: str, descriptor: int) -> LineWriter:
-    """Sends all logging of this process to a descriptor as JSON lines. Returns the writer of the lines.
+def set_up(level: str, descriptor: int, render: Render | None = None) -> LineWriter:
+    """Sends all logging of this process to a descriptor, as JSON lines unless `render` turns them into text. Returns
+    the writer of the lines.
 
     The descriptor must stay open until the process ends: another file that got its number would get the lines.
     """
-    writer = LineWriter(LineFile(descriptor))
+    writer = LineWriter(LineFile(descriptor, render))
     logging.basicConfig(level=level.upper(), handlers=[LineHandler(writer)], force=True)
     return writer

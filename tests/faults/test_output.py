@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -103,6 +105,44 @@ def test_lines_stay_whole_with_a_slow_reader_and_dropped_ones_are_counted(start_
     events = [json.loads(line)["event"] for line in log if not line.startswith(PREFIX.encode())]
     reported = sum(int(event.split()[0]) for event in events if event.endswith(" log lines dropped"))
     assert 0 < dropped <= reported
+
+
+def test_the_log_on_a_terminal_is_text_for_people(start_up: StartUp) -> None:
+    """The log shows the caller's request, and neither the probe of the start nor a warning about a normal stop."""
+    controller, terminal = pty.openpty()
+    up = start_up(stderr=terminal)
+    os.close(terminal)
+    shown = bytearray()
+    reader = Thread(target=read_terminal, args=(controller, shown))
+    reader.start()
+    httpx.get(up.url + BASE, headers={"x-request-id": "mine"})
+    up.signal(signal.SIGTERM)
+    assert up.end() == 0
+    reader.join()
+    requests = [line for line in shown.decode().splitlines() if "GET" in line]
+    assert len(requests) == 1
+    assert re.search(rf"[0-9:.]{{12}}\S* info +GET {BASE} 200 \d+ ms", requests[0])
+    assert b"ENVOY_SIGTERM" not in shown
+    assert b'{"' not in shown
+
+
+def read_terminal(descriptor: int, shown: bytearray) -> None:
+    """Reads until the last process that has the terminal open ends."""
+    with os.fdopen(descriptor, "rb", buffering=0) as file, suppress(OSError):
+        while chunk := file.read(65_536):
+            shown.extend(chunk)
+
+
+def test_the_readiness_probe_is_not_in_the_log(start_up: StartUp, tmp_path: Path) -> None:
+    """The log has the requests of callers alone, and nothing about a normal stop that looks like a fault."""
+    up = start_up()
+    httpx.get(up.url + BASE, headers={"x-request-id": "mine"})
+    up.signal(signal.SIGTERM)
+    assert up.end() == 0
+    (log,) = tmp_path.glob("*.log")
+    lines = [json.loads(line) for line in log.read_text().splitlines() if not line.startswith(PREFIX)]
+    assert {line["request_id"] for line in lines if "request_id" in line} == {"mine"}
+    assert not [line for line in lines if line["level"] == "warning"]
 
 
 def read_lines(descriptor: int, lines: list[bytes]) -> None:

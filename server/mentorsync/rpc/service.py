@@ -33,7 +33,7 @@ class CallLine(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f'{{"time":"{timestamp(self.ended)}","level":"info","event":"call","method":"{self.method}",'
+            f'{{"time":"{timestamp(self.ended)}","level":"info","logger":"calls","event":"call","method":"{self.method}",'
             f'"code":"{self.code}","duration_ms":{self.seconds * 1000:.3f},"request_id":{json.dumps(self.request_id)}}}'
         )
 

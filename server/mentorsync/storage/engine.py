@@ -33,8 +33,8 @@ class Engine(Protocol):
     def clock(self) -> Callable[[], int]:
         """Microseconds since the Unix epoch, by the clock that server timestamps come from."""
 
-    def create(self) -> None:
-        """Creates an empty database if there is none and the engine can create one."""
+    def create(self) -> str:
+        """Creates an empty database if there is none and the engine can create one. Returns what it created, if so."""
 
     def check(self) -> None:
         """Raises StorageSetupError when the database cannot be used at all."""

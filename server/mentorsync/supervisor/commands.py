@@ -200,7 +200,7 @@ async def _announce(
 ) -> None:
     """Waits until the service answers, then prints all addresses."""
     path = list_path()
-    await wait_until_ready(Address(*gateway["rest"]), path)
+    await wait_until_ready(Address(*gateway["rest"]), path, supervisor.output.probe_id)
     database = without_credentials(settings.database_url)
     supervisor.output.print(describe_addresses(gateway, servers, database, path))
 

@@ -3,6 +3,7 @@
 import threading
 
 from mentorsync.dropped_lines import DroppedLines
+from mentorsync.log_text import Render
 from mentorsync.logs import LineFile, dropped_notice
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024  # about a second of lines at full load; beyond this, lines are dropped
@@ -11,8 +12,8 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024  # about a second of lines at full load; bey
 class LogWriter:
     """Takes whole lines without blocking, and writes them in order. It is the descriptor's only writer."""
 
-    def __init__(self, descriptor: int, dropped_lines: DroppedLines) -> None:
-        self._file = LineFile(descriptor)
+    def __init__(self, descriptor: int, dropped_lines: DroppedLines, render: Render | None = None) -> None:
+        self._file = LineFile(descriptor, render)
         self._dropped_lines = dropped_lines
         self._unreported = 0  # dropped lines that the log does not show yet
         self._waiting = bytearray()

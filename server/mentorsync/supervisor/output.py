@@ -1,24 +1,43 @@
 """The output of the supervisor and of its parts: one writer for each descriptor."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 
 from mentorsync.config import Address
 from mentorsync.dropped_lines import DroppedLines
+from mentorsync.log_text import Render
 from mentorsync.logs import STANDARD_ERROR, STANDARD_OUTPUT
 from mentorsync.supervisor.log_writer import LogWriter
 from mentorsync.supervisor.part import Address as PartAddress
 from mentorsync.time_limits import FLUSH_SECONDS
 
+NORMAL_STOP = b'"event":"caught ENVOY_SIGTERM"'  # Envoy warns of the signal with which the supervisor ends it
+
 
 class Output:
-    """Standard output and standard error. Nothing blocks. Lines that do not fit into the buffer count as dropped."""
+    """Standard output and standard error. Nothing blocks. Lines that do not fit into the buffer count as dropped.
 
-    def __init__(self) -> None:
+    `probe_id` is the request id of the supervisor's own probes. Log lines about them are left out.
+    """
+
+    def __init__(self, render: Render | None = None) -> None:
+        """`render` turns log lines into text for people; see `log_text`."""
         self.dropped_lines = DroppedLines.create()
+        self.probe_id = secrets.token_hex(16)  # secret, so that no caller can hide a request
+        self._left_out = (self.probe_id.encode(), NORMAL_STOP)
         self._output = LogWriter(STANDARD_OUTPUT, self.dropped_lines)
-        self._errors = LogWriter(STANDARD_ERROR, self.dropped_lines)
-        self.write_log = self._errors.write
+        self._errors = LogWriter(STANDARD_ERROR, self.dropped_lines, render)
         self.write_output = self._output.write
+
+    def write_log(self, lines: bytes) -> None:
+        """Takes log lines of a part, each with its line feed."""
+        if any(text in lines for text in self._left_out):
+            lines = b"".join(line for line in lines.splitlines(keepends=True) if not self._is_left_out(line))
+        if lines:
+            self._errors.write(lines)
+
+    def _is_left_out(self, line: bytes) -> bool:
+        return any(text in line for text in self._left_out)
 
     def say(self, message: str) -> None:
         """Reports something on standard error, in the command's name."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from mentorsync.config import (
     DATABASE_URL,
     GRPC_ADDRESS,
+    LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
     parse_address,
@@ -63,7 +64,8 @@ class Server:
 
     async def _start_child(self) -> Child:
         descriptors: tuple[int, ...] = ()
-        environment = os.environ | variables(self._settings, SERVER_SETTINGS)
+        # The supervisor reads the lines, and turns them into text itself.
+        environment = os.environ | variables(self._settings, SERVER_SETTINGS) | {LOG_FORMAT.variable: "json"}
         if self._dropped_lines is not None:
             descriptors = (self._dropped_lines.descriptor,)
             environment[VARIABLE] = str(self._dropped_lines.descriptor)

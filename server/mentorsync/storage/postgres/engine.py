@@ -55,8 +55,9 @@ class PostgresEngine:
     def __str__(self) -> str:
         return without_credentials(self._url)
 
-    def create(self) -> None:
-        """Does nothing: an administrator creates the database."""
+    def create(self) -> str:
+        """Creates nothing: an administrator creates the database."""
+        return ""
 
     def check(self) -> None:
         """Raises StorageSetupError when the database cannot be reached."""

@@ -70,14 +70,15 @@ class SqliteEngine:
     def __str__(self) -> str:
         return f"sqlite:///{self.path}"
 
-    def create(self) -> None:
-        """Creates an empty file if there is none. Raises StorageSetupError if that fails."""
+    def create(self) -> str:
+        """Creates an empty file if there is none, and returns its path. Raises StorageSetupError if that fails."""
         if self.path.exists():
-            return
+            return ""
         try:
             self.path.touch(0o644)
         except OSError as error:
             raise StorageSetupError(f"the database file {self.path} cannot be opened: {error.strerror}") from error
+        return str(self.path.absolute())
 
     def check(self) -> None:
         """Raises StorageSetupError when the file cannot serve as the database. Never creates it."""
