@@ -34,7 +34,7 @@ async def test_an_unknown_mentor_has_an_empty_page_and_no_snapshot(storage: Open
 async def test_a_pending_event_is_published_whole(storage: OpenedStorage) -> None:
     """Lists and snapshots show the same item."""
     event = await storage.submit()
-    item = PublishedEvent(event.sync_event_id, MENTOR_ID, PAUSE, MentorStatus.PAUSED, START, acknowledged=False)
+    item = PublishedEvent(event.sync_event_id, MENTOR_ID, PAUSE, MentorStatus.PAUSED, START)
     assert await storage.reader.page(1, 20, None) == Page([item], 1)
     assert await storage.reader.page(1, 20, MENTOR_ID) == Page([item], 1)
     assert await storage.reader.snapshot(MENTOR_ID) == Snapshot(MENTOR_ID, MentorStatus.PAUSED, START, [item])

@@ -82,12 +82,12 @@ def _published_seconds(microseconds: int) -> int:
 
 def _add(messages: "RepeatedCompositeFieldContainer[pb.SyncEvent]", events: Sequence[PublishedEvent]) -> None:
     """Creates each message inside the response: protobuf copies a message that is assigned to another one."""
-    for event in events:
-        message = messages.add(
-            sync_event_id=event.sync_event_id,
-            mentor_id=event.mentor_id,
-            event_type=event.event_type,
-            resulting_status=event.resulting_status,
-            acknowledged=bool(event.acknowledged),  # SQLite gives 0 and 1
+    add = messages.add
+    for sync_event_id, mentor_id, event_type, resulting_status, server_timestamp in events:
+        message = add(
+            sync_event_id=sync_event_id,
+            mentor_id=mentor_id,
+            event_type=event_type,
+            resulting_status=resulting_status,
         )
-        message.server_timestamp.seconds = _published_seconds(event.server_timestamp)
+        message.server_timestamp.seconds = _published_seconds(server_timestamp)

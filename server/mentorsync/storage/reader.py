@@ -19,14 +19,13 @@ Answer = TypeVar("Answer")
 
 
 class PublishedEvent(NamedTuple):
-    """A pending event as lists and snapshots show it. server_timestamp: microseconds."""
+    """A pending event as lists and snapshots show it. It is not acknowledged. server_timestamp: microseconds."""
 
     sync_event_id: str
     mentor_id: str
     event_type: EventType
     resulting_status: MentorStatus
     server_timestamp: int
-    acknowledged: bool
 
 
 class Page(NamedTuple):
@@ -130,4 +129,4 @@ async def wait_for_answer(future: "Future[Answer]", seconds: float) -> Answer:
 
 def _published(rows: list[Row], first: int) -> list[PublishedEvent]:
     # A left join gives a row of NULLs where there is no event.
-    return [PublishedEvent(*row[first:]) for row in rows if row[first] is not None]
+    return [PublishedEvent._make(row[first:]) for row in rows if row[first] is not None]
