@@ -8,6 +8,10 @@ import grpc
 import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+from mentorsync.domain.operations import SubmitOperation
+from mentorsync.domain.status import EventType
+from mentorsync.storage.postgres import heads
+from mentorsync.storage.postgres.engine import PostgresEngine
 
 from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, check_database, grpc_submit
 from tests.faults.processes import POLL_SECONDS, Server
@@ -25,6 +29,9 @@ HANGS_IN_A_BATCH = (
     "AND clock_timestamp() - state_change > interval '0.1 s'"
 )
 REPLICATION = "SELECT sync_state FROM pg_stat_replication"
+WAITS_FOR_THE_STANDBY = (
+    "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND clock_timestamp() - query_start > interval '0.5 s'"
+)
 WAITS_FOR_THE_LOG = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
@@ -164,6 +171,30 @@ async def test_replicas_that_hang_inside_a_batch(postgres: PostgresServer, conne
             await load.wait_for_answers(within=RECOVERY_SECONDS)
     assert not loads[-1].unavailable
     check_database(url, *loads)
+
+
+async def test_a_standby_that_hangs(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A COMMIT waits for its synchronous standby for longer than a server may keep the log, and then succeeds."""
+    monkeypatch.setattr(
+        heads, "LOCK_LOG_WITH_LIMIT", f"{heads.LOCK_LOG}, set_config('transaction_timeout', '0.1s', true)"
+    )
+    engine = PostgresEngine(postgres.url("mentorsync"))
+    standby = await asyncio.to_thread(postgres.standby)
+    try:
+        postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        postgres.execute("SELECT pg_reload_conf()")
+        standby.freeze()
+        store = engine.open_store()
+        submit = SubmitOperation("mntr_1", EventType.PAUSE, "", None, "key")
+        batch = asyncio.create_task(asyncio.to_thread(store.transact, [submit]))
+        while not postgres.execute(WAITS_FOR_THE_STANDBY):
+            await asyncio.sleep(POLL_SECONDS)
+        assert not batch.done()
+        standby.thaw()
+        assert (await batch).outcomes == store.transact([submit]).outcomes
+    finally:
+        engine.close()
+        standby.stop()
 
 
 async def test_a_standby_takes_over(postgres: PostgresServer, connect: Connect) -> None:
