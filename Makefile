@@ -78,7 +78,7 @@ LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-h
 
 BENCHMARK := $(BIN)/python -m tests.benchmarks
 
-bench: .venv/.bench-ready ## Compare with FastAPI and others, 12 minutes (QUICK=1: one round, 80 s)
+bench: .venv/.bench-ready ## Compare with FastAPI and others, 12 minutes (QUICK=1: one round, 100 s)
 	$(BENCHMARK).compare $(if $(QUICK),--quick)
 
 bench-growth: .venv/.bench-ready ## Measure at 1,000 to 10,000,000 events, 20 minutes and 18 GB of disk (QUICK=1: to 100,000)

@@ -43,7 +43,7 @@ FULL = Plan(rounds=5, seconds=2)
 
 def main() -> None:
     parser = ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round, under two minutes")
+    parser.add_argument("--quick", action="store_true", help="one short round, about 100 s")
     quick = parser.parse_args().quick
     require_tools()
     with work_directory() as directory:

@@ -1,17 +1,12 @@
 """The five calls: request message in, response message out."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.rpc import validation
 from mentorsync.rpc.context import CallContext
-from mentorsync.storage.reader import PublishedEvent, Reader
+from mentorsync.rpc.encoding import encoded_events
+from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
-
-if TYPE_CHECKING:
-    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 
 class Calls:
@@ -30,7 +25,7 @@ class Calls:
         page, limit, mentor_id = validation.page_query(request)
         result = await self._reader.page(page, limit, mentor_id)
         response = pb.ListSyncEventsResponse(pagination=pb.Pagination(page=page, limit=limit, total=result.total))
-        _add(response.data, result.events)
+        response.MergeFromString(encoded_events(response.DATA_FIELD_NUMBER, result.events))
         return response
 
     async def get_mentor_status(
@@ -43,7 +38,8 @@ class Calls:
             is_eligible_for_assignment=snapshot.status.is_eligible_for_assignment,
         )
         response.last_updated.seconds = _published_seconds(snapshot.last_updated)
-        _add(response.pending_events, snapshot.pending_events)
+        events = encoded_events(response.PENDING_EVENTS_FIELD_NUMBER, snapshot.pending_events)
+        response.MergeFromString(events)
         return response
 
     async def submit_event(self, request: pb.SubmitEventRequest, context: CallContext) -> pb.SubmitEventResponse:
@@ -78,16 +74,3 @@ class Calls:
 def _published_seconds(microseconds: int) -> int:
     # The contract shows whole seconds.
     return microseconds // 1_000_000
-
-
-def _add(messages: "RepeatedCompositeFieldContainer[pb.SyncEvent]", events: Sequence[PublishedEvent]) -> None:
-    """Creates each message inside the response: protobuf copies a message that is assigned to another one."""
-    add = messages.add
-    for sync_event_id, mentor_id, event_type, resulting_status, server_timestamp in events:
-        message = add(
-            sync_event_id=sync_event_id,
-            mentor_id=mentor_id,
-            event_type=event_type,
-            resulting_status=resulting_status,
-        )
-        message.server_timestamp.seconds = _published_seconds(server_timestamp)
