@@ -14,7 +14,7 @@ from mentorsync.storage.rows import Row
 from mentorsync.time_limits import ANSWER_SECONDS, PROBE_ANSWER_SECONDS
 
 DEEP_OFFSET = 2_000  # from here on an OFFSET takes so long (42 ms at 1,000,000) that it would delay other calls
-MAX_READS = 256  # waiting or running; a list of 100 takes up to 1 ms, so they hold up other calls for 0.3 s at most
+MAX_READS = 512  # waiting or running; a list of 100 takes up to 1 ms, so they hold up other calls for 0.5 s at most
 MAX_DEEP_READS = 64  # waiting or running; at 42 ms each the last one is answered within 3 s
 
 Answer = TypeVar("Answer")
