@@ -15,6 +15,7 @@ from mentorsync.config import (
     GATEWAY_ADMIN_ADDRESS,
     GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
+    JWT_ISSUER,
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
@@ -210,7 +211,7 @@ def parse_age(text: str) -> int:
 
 
 GATEWAY_SETTINGS = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
-UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT)
+UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *GATEWAY_SETTINGS, JWT_ISSUER, LOG_LEVEL, LOG_FORMAT)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -241,7 +242,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="number of processes on the same addresses, or with --separate of servers behind the gateway; more than 1 "
         "requires PostgreSQL, and those that end are restarted (default 1)",
     )
-    add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL, LOG_FORMAT), "run the gRPC server")
+    serve_settings = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, JWT_ISSUER, LOG_LEVEL, LOG_FORMAT)
+    add(serve, serve_settings, "run the gRPC server")
     command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT), "run the REST gateway in front of gRPC servers")
     command.add_argument(
         "--upstream",

@@ -118,6 +118,9 @@ GATEWAY_GRPC_ADDRESS = Setting(
     ADDRESS_RULE,
     "address where the gateway balances gRPC over all servers, for internal callers; not for the one-process mode",
 )
+JWT_ISSUER = Setting(
+    "jwt_issuer", "", str, "must be a text", "issuer of the tokens that callers need; without it, callers need none"
+)
 LOG_LEVEL = Setting("log_level", "info", parse_log_level, LOG_LEVEL_RULE, "least severe level that is logged")
 LOG_FORMAT = Setting(
     "log_format",

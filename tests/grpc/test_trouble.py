@@ -12,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+from mentorsync.storage.reader import MAX_READS
 
 from tests.grpc_client import CALL_SECONDS, SERVICE, Connect, failure, key, submit
 from tests.server_process import Database, ServerProcess, WriteLock
@@ -100,9 +101,11 @@ async def fill_queue(stubs: list[MentorStatusSyncStub], server: ServerProcess, d
 
 
 async def test_every_call_of_a_burst_is_answered(stub: MentorStatusSyncStub) -> None:
-    """However many calls arrive together, grpcio itself refuses none."""
+    """However many calls arrive together, grpcio refuses none. Those above the service's bound may be repeated."""
     calls = [stub.ListSyncEvents(pb.ListSyncEventsRequest(), timeout=CALL_SECONDS) for _ in range(BURST)]
-    assert Counter([await call.code() for call in calls]) == {grpc.StatusCode.OK: BURST}
+    codes = Counter([await call.code() for call in calls])
+    assert codes.keys() <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert codes[grpc.StatusCode.OK] >= MAX_READS
 
 
 async def test_the_server_recovers_from_a_broken_database(

@@ -37,6 +37,7 @@ STANDARD_ERROR = 2
 EXCHANGE_SECONDS = 20.0  # longer than any timeout of the gateway that a test waits for
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Change = Callable[[Config], Config]  # of Envoy's configuration, before it starts
 
 
 class Service(NamedTuple):
@@ -124,17 +125,21 @@ def raw_exchange(rest: Address) -> Callable[[bytes], httpx.Response]:
     return partial(exchange, rest)
 
 
+def unchanged(config: Config) -> Config:
+    return config
+
+
 def command(name: str) -> list[str]:
     return [sys.executable, "-m", "mentorsync", name]
 
 
 @contextmanager
-def separate_gateway(run: Run, settings: dict[str, str]) -> Iterator[Envoy]:
+def separate_gateway(run: Run, settings: dict[str, str], change: Change = unchanged) -> Iterator[Envoy]:
     with subprocess.Popen(command("serve"), env=os.environ | settings, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout
             host, _, port = json.loads(server.stdout.readline())["grpc"].rpartition(":")
-            with running_gateway(run, separate(FREE_PORT, FREE_PORT, [(host, int(port))])) as gateway:
+            with running_gateway(run, change(separate(FREE_PORT, FREE_PORT, [(host, int(port))]))) as gateway:
                 yield gateway
         finally:
             server.send_signal(signal.SIGINT)  # no other server takes over
@@ -153,11 +158,14 @@ def settings_for(database_url: str) -> dict[str, str]:
 
 @contextmanager
 def embedded_gateway(
-    run: Run, settings: dict[str, str], application: str = "mentorsync.embedded:app"
+    run: Run,
+    settings: dict[str, str],
+    application: str = "mentorsync.embedded:app",
+    change: Change = unchanged,
 ) -> Iterator[Envoy]:
     with tempfile.TemporaryDirectory() as directory:
         socket = str(Path(directory, "health.sock"))
-        config = embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket)
+        config = change(embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket))
         environment = embedded_environment() | settings | {HEALTH_SOCKET_VARIABLE: socket}
         with running_gateway(run, config, environment) as gateway:
             yield gateway

@@ -146,6 +146,18 @@ def held_queries(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> Ite
     held.release()
 
 
+async def test_too_many_reads_at_once_are_refused(storage: OpenedStorage) -> None:
+    """As overload. The others are answered, health probes too, and then there is room again."""
+    await storage.submit()
+    pages = [storage.reader.page(1, 1, None) for _ in range(reader.MAX_READS - 1)]
+    snapshots = [storage.reader.snapshot(MENTOR_ID) for _ in range(3)]
+    *answers, _ = await asyncio.gather(*pages, *snapshots, storage.reader.probe(), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, Exception)]
+    assert [type(error) for error in refused] == [OverloadedError] * 2
+    assert answers[-2:] == refused
+    await asyncio.gather(*(storage.reader.page(1, 1, None) for _ in range(reader.MAX_READS)))
+
+
 async def test_too_many_deep_pages_are_refused_at_once(storage: OpenedStorage, held_queries: HeldQueries) -> None:
     """As overload, not as an outage; those that wait are answered, and then there is room again."""
     waiting = [asyncio.create_task(storage.reader.page(1, 1, None)) for _ in range(reader.MAX_DEEP_READS)]

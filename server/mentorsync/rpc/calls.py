@@ -5,6 +5,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.rpc import validation
 from mentorsync.rpc.context import CallContext
 from mentorsync.rpc.encoding import encoded_events
+from mentorsync.rpc.principal import confined, only_mentor
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
 
@@ -12,7 +13,8 @@ from mentorsync.storage.writer import Writer
 class Calls:
     """Each method validates the request, calls storage, and converts the result.
 
-    The methods raise InvalidFieldsError, DomainError and StorageError, which `rpc.errors` maps to statuses.
+    The methods raise InvalidFieldsError, NotYourMentorError, DomainError and StorageError, which `rpc.errors` maps to
+    statuses.
     """
 
     def __init__(self, reader: Reader, writer: Writer) -> None:
@@ -20,18 +22,20 @@ class Calls:
         self._writer = writer
 
     async def list_sync_events(
-        self, request: pb.ListSyncEventsRequest, _context: CallContext
+        self, request: pb.ListSyncEventsRequest, context: CallContext
     ) -> pb.ListSyncEventsResponse:
         page, limit, mentor_id = validation.page_query(request)
-        result = await self._reader.page(page, limit, mentor_id)
+        mentor_ids = confined(context.principal, () if mentor_id is None else (mentor_id,))
+        result = await self._reader.page(page, limit, mentor_ids[0] if mentor_ids else None)
         response = pb.ListSyncEventsResponse(pagination=pb.Pagination(page=page, limit=limit, total=result.total))
         response.MergeFromString(encoded_events(response.DATA_FIELD_NUMBER, result.events))
         return response
 
     async def get_mentor_status(
-        self, request: pb.GetMentorStatusRequest, _context: CallContext
+        self, request: pb.GetMentorStatusRequest, context: CallContext
     ) -> pb.GetMentorStatusResponse:
-        snapshot = await self._reader.snapshot(validation.mentor_id_of(request))
+        (mentor_id,) = confined(context.principal, (validation.mentor_id_of(request),))
+        snapshot = await self._reader.snapshot(mentor_id)
         response = pb.GetMentorStatusResponse(
             mentor_id=snapshot.mentor_id,
             status=snapshot.status,  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
@@ -43,7 +47,9 @@ class Calls:
         return response
 
     async def submit_event(self, request: pb.SubmitEventRequest, context: CallContext) -> pb.SubmitEventResponse:
-        event = await self._writer.write(validation.submit_operation(request, context.idempotency_keys))
+        operation = validation.submit_operation(request, context.idempotency_keys)
+        confined(context.principal, (operation.mentor_id,))
+        event = await self._writer.write(operation)
         response = pb.SubmitEventResponse(
             sync_event_id=event.sync_event_id,
             mentor_id=event.mentor_id,
@@ -54,16 +60,16 @@ class Calls:
         response.server_timestamp.seconds = response.created_at.seconds = _published_seconds(event.server_timestamp)
         return response
 
-    async def update_event(self, request: pb.UpdateEventRequest, _context: CallContext) -> pb.UpdateEventResponse:
-        event = await self._writer.write(validation.update_operation(request))
+    async def update_event(self, request: pb.UpdateEventRequest, context: CallContext) -> pb.UpdateEventResponse:
+        event = await self._writer.write(validation.update_operation(request, only_mentor(context.principal)))
         response = pb.UpdateEventResponse(
             sync_event_id=event.sync_event_id, acknowledged=event.acknowledged, reason=event.reason
         )
         response.updated_at.seconds = _published_seconds(event.updated_at)
         return response
 
-    async def delete_event(self, request: pb.DeleteEventRequest, _context: CallContext) -> pb.DeleteEventResponse:
-        event = await self._writer.write(validation.delete_operation(request))
+    async def delete_event(self, request: pb.DeleteEventRequest, context: CallContext) -> pb.DeleteEventResponse:
+        event = await self._writer.write(validation.delete_operation(request, only_mentor(context.principal)))
         response = pb.DeleteEventResponse(sync_event_id=event.sync_event_id, deleted=True)
         response.deleted_at.seconds = _published_seconds(
             event.updated_at

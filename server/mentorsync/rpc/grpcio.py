@@ -10,6 +10,7 @@ from google.rpc import code_pb2, status_pb2
 from mentorsync.rpc.context import CallContext, accepted_request_id
 from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
 from mentorsync.rpc.methods import Kind, Method
+from mentorsync.rpc.principal import ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER, principal_of
 from mentorsync.rpc.service import SERVICE_NAME, Service
 
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -54,13 +55,9 @@ class UnknownMethods(grpc.GenericRpcHandler):
 
 
 def _call_context(context: Any) -> CallContext:
-    request_id = None
-    idempotency_keys = []
-    for key, value in context.invocation_metadata():
-        if key == "x-request-id":
-            request_id = value
-        elif key == "idempotency-key":
-            idempotency_keys.append(value)
+    metadata = dict(context.invocation_metadata())
+    idempotency_keys = [value for key, value in context.invocation_metadata() if key == "idempotency-key"]
     remaining = context.time_remaining()
     deadline = None if remaining is None else time.monotonic() + remaining
-    return CallContext(accepted_request_id(request_id), idempotency_keys, deadline)
+    principal = principal_of(*map(metadata.get, (ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER)))
+    return CallContext(accepted_request_id(metadata.get("x-request-id")), idempotency_keys, deadline, principal)

@@ -15,6 +15,7 @@ from mentorsync.rpc.calls import Calls
 from mentorsync.rpc.context import CallContext
 from mentorsync.rpc.errors import is_expected, status_of
 from mentorsync.rpc.methods import Method, methods_of
+from mentorsync.rpc.principal import Group, TokenRequiredError
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["MentorStatusSync"].full_name
 CODE_NAMES = {number: name for name, number in code_pb2.Code.items()}
@@ -42,11 +43,15 @@ class Service:
     """MentorStatusSync, for any number of event loops and threads: it does not change after its construction, and
     `Calls`, `Metrics` and `LineWriter` may be used by several threads at once.
 
-    `methods` holds the methods by name. An adapter refuses an unknown name itself, before `invoke`.
+    `methods` holds the methods by name. An adapter refuses an unknown name itself, before `invoke`. With
+    `requires_token`, calls without a token are refused.
     """
 
-    def __init__(self, calls: Calls, metrics: Metrics, call_log: LineWriter | None) -> None:
+    def __init__(
+        self, calls: Calls, metrics: Metrics, call_log: LineWriter | None, *, requires_token: bool = False
+    ) -> None:
         self.methods = methods_of(calls)
+        self._requires_token = requires_token
         self._metrics = metrics
         self._call_log = call_log
 
@@ -55,6 +60,8 @@ class Service:
         started = time.perf_counter()
         code = code_pb2.CANCELLED
         try:
+            if self._requires_token and context.principal is Group.ANYONE:
+                raise TokenRequiredError  # noqa: TRY301 - the handlers below make the answer
             response = await method.call(method.request_type.FromString(payload), context)
             code = code_pb2.OK
             return response.SerializeToString()

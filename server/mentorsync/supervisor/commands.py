@@ -17,6 +17,7 @@ from mentorsync.config import (
     GATEWAY_ADMIN_ADDRESS,
     GRPC_ADDRESS,
     HEALTH_SOCKET_VARIABLE,
+    JWT_ISSUER,
     LOG_LEVEL,
     METRICS_ADDRESS,
     Address,
@@ -40,7 +41,7 @@ from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
 
 APPLICATION = "mentorsync.embedded:app"
-EMBEDDED_SETTINGS = (DATABASE_URL, METRICS_ADDRESS, LOG_LEVEL)  # the other addresses are Envoy's
+EMBEDDED_SETTINGS = (DATABASE_URL, METRICS_ADDRESS, JWT_ISSUER, LOG_LEVEL)  # the other addresses are Envoy's
 
 
 async def up(settings: Namespace, output: Output) -> int:
