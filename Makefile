@@ -1,4 +1,4 @@
-.PHONY: help setup run test check format generate lock bench bench-growth bench-replicas bench-soak bench-docs clean
+.PHONY: help setup run test check format generate wheel lock bench bench-growth bench-replicas bench-soak bench-docs clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -67,6 +67,10 @@ generate: setup .googleapis/.ready ## Regenerate generated/ from protos/
 	python -m grpc_tools.protoc --descriptor_set_in=generated/mentorstatus/v1/descriptor_set.binpb \
 	  --grpc_python_out=generated --mypy_grpc_out=quiet,only_async:generated mentorstatus/v1/mentor_status_sync.proto
 	@touch generated/mentorstatus/__init__.py generated/mentorstatus/v1/__init__.py generated/mentorstatus/py.typed
+
+wheel: setup ## Build the wheel in dist/, as deploy/Containerfile needs it
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: setup ## Update the lock files to the newest releases that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
