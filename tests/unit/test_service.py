@@ -41,6 +41,7 @@ async def test_a_call_is_logged_and_measured_once() -> None:
     assert 0 <= line.pop("duration_ms") < 60_000
     assert line == {
         "level": "info",
+        "logger": "calls",
         "event": "call",
         "method": "GetMentorStatus",
         "code": "OK",
