@@ -70,11 +70,13 @@ generate: setup .googleapis/.ready ## Regenerate generated/ from protos/
 
 lock: setup ## Update the lock files to the newest releases that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	uv pip compile $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml
-	uv pip compile $(LOCK_OPTIONS) --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	uv pip compile $(LOCK_OPTIONS) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) --output-file requirements-client.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --constraint requirements-client.lock --output-file requirements.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml
 
-LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --extra gateway --extra postgres
+LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
+EXTRAS := --extra server --extra gateway --extra postgres
 
 BENCHMARK := $(BIN)/python -m tests.benchmarks
 
