@@ -38,9 +38,8 @@ class Threaded:
 
 
 @pytest.fixture(params=[Threaded, AsyncMentorStatusSyncClient], ids=["plain", "asyncio"])
-async def open_client(request: pytest.FixtureRequest, connect: Connect) -> AsyncIterator[OpenClient]:
+async def open_client(request: pytest.FixtureRequest, connect: Connect) -> AsyncIterator[OpenClient]:  # noqa: ARG001 - it keeps one event loop
     """Opens clients of one kind, with connections of their own, and closes them when the test ends."""
-    assert connect  # its event loop is that of all tests
     async with AsyncExitStack() as stack:
 
         def open_one(target: str, *, options: Any = (), **settings: Any) -> Any:
@@ -78,3 +77,12 @@ def stub() -> Iterator[StubServer]:
 def mentor_id() -> str:
     """A mentor that no other test uses."""
     return f"mntr_{next(NUMBERS)}"
+
+
+def target(stub: StubServer) -> str:
+    host, port = stub.address
+    return f"{host}:{port}"
+
+
+def stored(database: Database, mentor_id: str) -> list[tuple[str]]:
+    return database.execute(f"SELECT sync_event_id FROM events WHERE mentor_id = '{mentor_id}'")  # noqa: S608 - a test's own
