@@ -19,10 +19,12 @@ class CallOptions(TypedDict, total=False):
     """The options of every call.
 
     timeout: seconds for the call with all its attempts. Default: the client's.
+    wait_for_ready: waits for a connection until the timeout. By default, five attempts without one are a failure.
     metadata: more metadata, such as `traceparent`. An `x-request-id` here replaces the client's random one.
     """
 
     timeout: float
+    wait_for_ready: bool
     metadata: Mapping[str, str]
 
 
@@ -66,4 +68,8 @@ class Client:
             metadata["idempotency-key"] = call.idempotency_key
         if self._token is not None:
             metadata["authorization"] = f"Bearer {self._token if isinstance(self._token, str) else self._token()}"
-        return {"timeout": options.get("timeout", self._timeout), "metadata": tuple(metadata.items())}
+        return {
+            "timeout": options.get("timeout", self._timeout),
+            "wait_for_ready": options.get("wait_for_ready"),
+            "metadata": tuple(metadata.items()),
+        }

@@ -102,10 +102,14 @@ async def test_an_event_whose_answer_was_lost_is_recorded_once(
 class Restartable:
     """`mentorsync up` that can be killed and started again at the same address."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self._start = lambda grpc: UpProcess(database, folder / "up.log", (), grpc_address=grpc)
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(folder / "mentorsync.db")
+        self._start = lambda grpc: UpProcess(self.database, folder / "up.log", (), grpc_address=grpc)
         self._up = self._start("127.0.0.1:0")
         self.grpc = self._up.announced["gRPC"]
+
+    def recorded(self) -> set[str]:
+        return {event_id for (event_id,) in self.database.execute("SELECT sync_event_id FROM events")}
 
     def kill(self) -> None:
         parts = self._up.parts
@@ -118,29 +122,28 @@ class Restartable:
         self._up = self._start(self.grpc)
 
 
-@pytest.fixture
-def up(database: Database, tmp_path: Path) -> Iterator[Restartable]:
-    up = Restartable(database, tmp_path)
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartable]:
+    up = Restartable(tmp_path_factory.mktemp("up"))
     yield up
     up.kill()
 
 
-async def test_no_call_fails_when_the_service_is_killed(
-    open_client: OpenClient, up: Restartable, database: Database
-) -> None:
-    """After kill -9 in the middle of calls, and a restart, every submit has its answer, and each event is stored once."""
+async def test_no_call_fails_when_the_service_is_killed(open_client: OpenClient, up: Restartable) -> None:
+    """With kill -9 in the middle of calls, and a restart, each submit has its answer and each event is stored once."""
     client = open_client(up.grpc, timeout=RESTART_SECONDS)
     answers: list[SubmittedEvent] = []
     restarts: list[Any] = []
+    before = up.recorded()
 
     async def stream(mentor_id: str) -> None:
         for _ in range(CALLS):
-            answers.append(await client.submit_event(mentor_id, EventType.PAUSE))
+            answers.append(await client.submit_event(mentor_id, EventType.PAUSE, wait_for_ready=True))
             if len(answers) == ANSWERS_BEFORE_KILL:
                 restarts.append(asyncio.ensure_future(asyncio.to_thread(up.restart)))
 
     await asyncio.gather(*(stream(f"mntr_{number}") for number in range(STREAMS)))
     await asyncio.gather(*restarts)
     assert len(answers) == STREAMS * CALLS
-    rows = database.execute("SELECT sync_event_id FROM events")
-    assert sorted(rows) == sorted((answer.sync_event_id,) for answer in answers)
+    assert sorted(up.recorded() - before) == sorted(answer.sync_event_id for answer in answers)
+    assert len(up.recorded() - before) == len(answers)
