@@ -1,4 +1,7 @@
-"""Starts `mentorsync up` from the environment that runs this script, submits an event over REST and reads it back."""
+"""Starts `mentorsync up` from the environment that runs this script, submits an event over REST and reads it back.
+
+The arguments are a command, which then calls the service over gRPC: the address is added to it.
+"""
 
 import json
 import os
@@ -20,7 +23,8 @@ def main() -> None:
         text=True,
     )
     try:
-        base = rest_address(up)
+        addresses = announced_addresses(up)
+        base = addresses["REST"]
         event = {"event_type": "PauseMentorEvent", "mentor_id": "mntr_wheel"}
         post = urllib.request.Request(  # noqa: S310 - an HTTP URL
             f"{base}{PATH}/events", json.dumps(event).encode(), {"content-type": "application/json"}
@@ -29,6 +33,7 @@ def main() -> None:
         snapshot = answer(urllib.request.Request(f"{base}{PATH}/mntr_wheel"))  # noqa: S310 - an HTTP URL
         assert snapshot["pending_events"][0]["sync_event_id"] == submitted["sync_event_id"], snapshot
         assert snapshot["status"] == "paused", snapshot
+        subprocess.run([*sys.argv[1:], addresses["gRPC"]], check=True)  # noqa: S603 - the command under test
     finally:
         up.send_signal(signal.SIGINT)
         status = up.wait(timeout=30)
@@ -37,13 +42,15 @@ def main() -> None:
     print("wheel: submitting and reading an event succeeded outside the checkout")
 
 
-def rest_address(up: "subprocess.Popen[str]") -> str:
+def announced_addresses(up: "subprocess.Popen[str]") -> dict[str, str]:
     assert up.stdout
+    addresses: dict[str, str] = {}
     for line in up.stdout:
         print(line, end="")
         label, _, value = line.strip().partition(" ")
-        if label == "REST":
-            return value.strip()
+        addresses[label] = value.strip()
+        if addresses.keys() >= {"REST", "gRPC"}:
+            return addresses
     sys.exit(f"mentorsync up ended with status {up.wait()} before it was ready")
 
 

@@ -27,6 +27,7 @@ from mentorsync.config import (
     parse_address,
     resolve,
 )
+from mentorsync.extras import check_extras
 from mentorsync.system_limits import MIN_ENVOY_ADDRESS_SPACE, MIN_SERVER_ADDRESS_SPACE, check_limits
 
 if TYPE_CHECKING:
@@ -270,6 +271,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
+        check_extras(parsed.function.__name__)
         values = resolve(parsed, parsed.settings)
         return int(parsed.function(argparse.Namespace(**vars(parsed) | vars(values))))
     except SettingsError as error:

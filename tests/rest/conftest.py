@@ -197,7 +197,9 @@ def exchange(rest: Address, request: bytes) -> httpx.Response:
 class StubServer:
     """A gRPC server that does what a test says, in place of the real one. `answer` gets the call's context."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.answer: Callable[[grpc.ServicerContext], bytes] = lambda _context: b""
         self.metadata: list[Mapping[str, Any]] = []  # of the calls that came, in order
         self.health = health.HealthServicer()
@@ -208,7 +210,11 @@ class StubServer:
             name: grpc.unary_unary_rpc_method_handler(self._handle) for name in METHODS
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        self.address: Address = (host, self._server.add_insecure_port(f"{host}:{port}"))
+        target = f"{host}:{port}"
+        bound = (
+            self._server.add_secure_port(target, credentials) if credentials else self._server.add_insecure_port(target)
+        )
+        self.address: Address = (host, bound)
         self._server.start()
 
     def stop(self) -> None:
