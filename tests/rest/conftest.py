@@ -27,6 +27,7 @@ from mentorsync.time_limits import END_SECONDS
 from mentorsync_gateway.config import Address, Config, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
 
+from tests import openapi
 from tests.databases import Databases
 from tests.rest.answers import wait_for_status
 
@@ -105,7 +106,9 @@ def fresh_file() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=EXCHANGE_SECONDS) as client:
+    """A client that compares every answer with openapi.yaml."""
+    hooks = {"response": [openapi.check]}
+    with httpx.Client(base_url=service.url, timeout=EXCHANGE_SECONDS, event_hooks=hooks) as client:
         yield client
 
 
