@@ -26,6 +26,7 @@ from mentorsync.supervisor.stop import stop_in_order
 from mentorsync.time_limits import END_SECONDS
 from mentorsync_gateway.config import Address, Config, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
+from mentorsync_gateway.pages import with_pages
 
 from tests import openapi
 from tests.databases import Databases
@@ -137,7 +138,7 @@ def separate_gateway(run: Run, settings: dict[str, str]) -> Iterator[Envoy]:
         try:
             assert server.stdout
             host, _, port = json.loads(server.stdout.readline())["grpc"].rpartition(":")
-            with running_gateway(run, separate(FREE_PORT, FREE_PORT, [(host, int(port))])) as gateway:
+            with running_gateway(run, with_pages(separate(FREE_PORT, FREE_PORT, [(host, int(port))]))) as gateway:
                 yield gateway
         finally:
             server.send_signal(signal.SIGINT)  # no other server takes over
@@ -160,7 +161,7 @@ def embedded_gateway(
 ) -> Iterator[Envoy]:
     with tempfile.TemporaryDirectory() as directory:
         socket = str(Path(directory, "health.sock"))
-        config = embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket)
+        config = with_pages(embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket))
         environment = embedded_environment() | settings | {HEALTH_SOCKET_VARIABLE: socket}
         with running_gateway(run, config, environment) as gateway:
             yield gateway
