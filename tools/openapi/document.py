@@ -3,7 +3,7 @@
 from tools.openapi.contract import Contract, short
 from tools.openapi.error_schemas import ERROR_SCHEMAS
 from tools.openapi.errors import gateway_responses
-from tools.openapi.operations import Operations
+from tools.openapi.operations import TAG, Operations
 from tools.openapi.rules import REQUEST_ID, RESPONSE_HEADERS, Schema
 from tools.openapi.schemas import Schemas
 
@@ -30,7 +30,7 @@ def document(contract: Contract, version: str) -> Schema:
         },
         "servers": [{"url": "/", "description": "The address that serves this document."}],
         "security": [{}, {"bearer": []}],  # optional
-        "tags": [{"name": short(service), "description": contract.comment(service).partition("\n\n")[0]}],
+        "tags": [{"name": TAG}],
         "paths": paths,
         "components": {
             "schemas": schemas.components | ERROR_SCHEMAS,

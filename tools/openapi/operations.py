@@ -16,6 +16,8 @@ from tools.openapi.schemas import Schemas
 EXAMPLES: dict[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text("utf-8"))
 HTTP_BODY = ".google.api.HttpBody"
 EVENT_STREAM = "text/event-stream"
+WORD = re.compile(r"[A-Z][a-z]*")
+TAG = "Calls"
 VARIABLE = re.compile(r"\{(\w+)\}")
 METADATA = re.compile(r'metadata\s+"([\w-]+)"')  # how comments speak of a header
 REQUEST_ID_PARAMETER = {"$ref": "#/components/parameters/x-request-id"}
@@ -41,13 +43,12 @@ class Operations:
 
     def _operation(self, service: str, method: MethodDescriptorProto, path: str, *, has_body: bool) -> Schema:
         comment = self._contract.comment(f"{service}.{method.name}")
-        summary, _, description = comment.partition("\n\n")
         in_path = frozenset(VARIABLE.findall(path))
         operation: Schema = {
             "operationId": method.name,
-            "summary": summary.replace("\n", " "),
-            "description": description,
-            "tags": [short(service)],
+            "summary": WORD.sub(r" \g<0>", method.name).strip().capitalize(),
+            "description": comment,
+            "tags": [TAG],
             "parameters": [*self._fields(method, in_path, has_body=has_body), *_headers(comment)],
         }
         if has_body:
@@ -100,4 +101,5 @@ def _headers(comment: str) -> list[Schema]:
 
 
 def _example(name: str) -> Schema:
-    return {"example": EXAMPLES[short(name)]} if short(name) in EXAMPLES else {}
+    example = EXAMPLES.get(short(name))
+    return {"examples": {"contract": {"value": example}}} if example else {}
