@@ -49,7 +49,7 @@ class Specification:
         methods = next((item.methods for item in self._paths if item.pattern.fullmatch(path)), {})
         if request.method in methods:
             self._check_operation(methods[request.method], response)
-        elif not response.is_success:
+        elif response.is_error:
             self._check_error(response)
 
     def _check_operation(self, responses: Document, response: httpx.Response) -> None:

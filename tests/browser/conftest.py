@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -54,9 +53,11 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not messages
 
 
-@pytest.fixture
-def up(database: Database, tmp_path: Path) -> Iterator[UpProcess]:
-    process = UpProcess(database, tmp_path / "up.log", [])
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
+    """The service on an empty database, for all tests of a module."""
+    folder = tmp_path_factory.mktemp("up")
+    process = UpProcess(Database(folder / "mentorsync.db"), folder / "up.log", [])
     yield process
     process.signal(signal.SIGTERM)
     process.end()

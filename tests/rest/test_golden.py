@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,6 +19,8 @@ from tests.contract import (
 )
 
 MENTOR = "mntr_01HX4V2K8P"
+PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
+JSON_BLOCK = re.compile(r"```json\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,20 @@ def test_the_five_examples_come_back_as_the_contract_shows_them(client: httpx.Cl
     resumed = client.post(f"{BASE}/events", json={"event_type": "ResumeMentorEvent", "mentor_id": MENTOR}).json()
     client.put(f"{BASE}/events/{resumed['sync_event_id']}", json={"acknowledged": True})
     assert_example(client.get(f"{BASE}/{MENTOR}"), SNAPSHOT_EXAMPLE)
+
+
+def test_the_examples_of_the_docs_are_what_the_service_answers(client: httpx.Client) -> None:
+    """Those of docs/contract.md, in the page's order. The mentor is another one than in the tests above."""
+    page = PAGE.read_text("utf-8").replace(MENTOR, "mntr_page")
+    submit, submitted, listed, update, updated, deleted, snapshot, error = JSON_BLOCK.findall(page)
+    answer = client.post(f"{BASE}/events", content=submit)
+    assert_example(answer, submitted)
+    event = f"{BASE}/events/{answer.json()['sync_event_id']}"
+    assert_example(client.get(BASE), listed)
+    assert_example(client.put(event, content=update), updated)
+    assert_example(client.delete(event), deleted)
+    assert_example(client.get(f"{BASE}/mntr_page"), snapshot)
+    assert client.get(f"{BASE}/mntr_nobody").json() == json.loads(error)
 
 
 def test_a_snapshot_shows_pending_events_in_the_shape_of_the_list(client: httpx.Client) -> None:

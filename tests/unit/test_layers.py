@@ -58,6 +58,7 @@ ALLOWED = {
     SERVER / "time_limits.py": set(),
     GATEWAY: {"mentorsync_gateway", "mentorstatus", "google", "yaml", "envoy", "find_libpython"},
     GENERATED: MESSAGES | {"grpc"},
+    ROOT / "tools": {"tools", "mentorsync", "google", "yaml"},
 }
 # The composition root. Its modules may import every layer.
 ROOT_MODULES = {"__init__.py", "__main__.py", "app.py", "cli.py", "embedded.py", "service_thread.py"}

@@ -78,6 +78,12 @@ def test_every_reason_is_declared_with_its_status(openapi: dict[str, Any]) -> No
     assert set(examples) - {"contract"} == set(error_reason_pb2.ErrorReason.keys()[1:])
 
 
+def test_the_docs_name_every_reason() -> None:
+    """A new reason needs a row in docs/contract.md."""
+    page = (PATH.parents[1] / "docs" / "contract.md").read_text("utf-8")
+    assert [name for name in error_reason_pb2.ErrorReason.keys()[1:] if f"`{name}`" not in page] == []
+
+
 def test_a_streamed_http_body_is_an_event_stream() -> None:
     """Its messages are those that the comment names, and a metadata key in the comment is a header."""
     made = document(streaming_contract(), "1.0")
