@@ -85,15 +85,18 @@ def test_the_docs_name_every_reason() -> None:
 
 
 def test_a_streamed_http_body_is_an_event_stream() -> None:
-    """Its messages are those that the comment names, and a metadata key in the comment is a header."""
+    """Its comment names its messages, its header, and the method that fails for the same reasons."""
     made = document(streaming_contract(), "1.0")
     validate(made)
     operation = made["paths"]["/watch"]["get"]
     assert operation["responses"]["200"]["content"] == {"text/event-stream": {"schema": {"type": "string"}}}
     named = [(one["in"], one["name"], one["schema"]["type"]) for one in operation["parameters"] if "name" in one]
     assert named == [("query", "mentor_id", "array"), ("header", "last-event-id", "string")]
+    info = operation["responses"]["429"]["content"]["application/json"]["examples"]["TOO_MANY"]["value"]
+    assert [detail["@type"].rpartition(".")[2] for detail in info["details"]] == ["ErrorInfo", "RetryInfo"]
+    assert operation["description"].endswith("Its data:\n\n```text\n  change  one Change\n```")
     assert "Change" in made["components"]["schemas"]
-    assert "Other" not in made["components"]["schemas"]
+    assert "Unused" not in made["components"]["schemas"]
 
 
 def test_an_undeclared_answer_fails(openapi: dict[str, Any]) -> None:
@@ -133,19 +136,28 @@ def answer(status: int, body: dict[str, Any]) -> httpx.Response:
 def streaming_contract() -> Contract:
     """A service with one method, which streams google.api.HttpBody."""
     file = FileDescriptorProto(name="feed.proto", package="mentorstatus.v1")
-    for name in ("WatchRequest", "Change", "Other"):
+    for name in ("WatchRequest", "Change", "Unused"):
         file.message_type.add(name=name)
     file.message_type[0].field.add(
         name="mentor_id", type=FieldDescriptorProto.TYPE_STRING, label=FieldDescriptorProto.LABEL_REPEATED
     )
-    file.enum_type.add(name="ErrorReason").value.add(name="ERROR_REASON_UNSPECIFIED")
-    method = file.service.add(name="Feed").method.add(
+    reasons = file.enum_type.add(name="ErrorReason")
+    reasons.value.add(name="ERROR_REASON_UNSPECIFIED")
+    reasons.value.add(name="TOO_MANY")
+    service = file.service.add(name="Feed")
+    service.method.add(name="Other", input_type=".mentorstatus.v1.WatchRequest", output_type=".mentorstatus.v1.Unused")
+    method = service.method.add(
         name="Watch",
         input_type=".mentorstatus.v1.WatchRequest",
         output_type=".google.api.HttpBody",
         server_streaming=True,
     )
     method.options.Extensions[annotations_pb2.http].get = "/watch"
-    comment = ' Streams each Change. It continues after the metadata "last-event-id".\n'
-    file.source_code_info.location.add(path=[6, 0, 2, 0], leading_comments=comment)
+    comments = {
+        (5, 0, 2, 1): " Too many. RESOURCE_EXHAUSTED; HTTP 429.\n Wait for the google.rpc.RetryInfo.\n",
+        (6, 0, 2, 0): " Fails with RESOURCE_EXHAUSTED (TOO_MANY).\n",
+        (6, 0, 2, 1): " Reads Last-Event-ID. Fails as Other does. Its data:\n   change  one Change\n",
+    }
+    for path, comment in comments.items():
+        file.source_code_info.location.add(path=path, leading_comments=comment)
     return Contract(FileDescriptorSet(file=[file]).file)

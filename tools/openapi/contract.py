@@ -1,5 +1,6 @@
 """The descriptors of the contract by their full names, with the comments of the protobuf files."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from google.protobuf.descriptor_pb2 import (
 
 PACKAGE = "mentorstatus.v1"
 LINTER_NOTE = "buf:lint:"  # begins the lines of a comment that are for the linter alone
+INDENTED = re.compile(r"(?:^  .*\n)+", re.MULTILINE)
 
 # The numbers by which a location's path names an element of its parent, from descriptor.proto.
 ELEMENTS = {
@@ -67,5 +69,6 @@ def _walk(parent: Any, path: tuple[int, ...], name: str) -> Iterator[tuple[tuple
 
 
 def _clean(comment: str) -> str:
+    """The comment as Markdown: lines that are indented become a block of code."""
     lines = [line.removeprefix(" ") for line in comment.splitlines() if LINTER_NOTE not in line]
-    return "\n".join(lines).strip()
+    return INDENTED.sub(r"\n```text\n\g<0>```\n", "\n".join(lines) + "\n").strip()

@@ -38,15 +38,12 @@ GATEWAY_ERRORS = {
     504: ("Timeout", "DEADLINE_EXCEEDED", "The answer did not come in time. A write may have taken effect."),
 }
 HEADERS = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}
-EXAMPLE_DETAILS: dict[str, list[Schema]] = {
-    "INVALID_FIELD": [
-        {
-            "@type": f"{TYPE_PREFIX}BadRequest",
-            "field_violations": [{"field": "reason", "description": "must have at most 500 characters", "reason": ""}],
-        }
-    ],
-    "OVERLOADED": [{"@type": f"{TYPE_PREFIX}RetryInfo", "retry_delay": "1s"}],
-    "STORAGE_UNAVAILABLE": [{"@type": f"{TYPE_PREFIX}RetryInfo", "retry_delay": "1s"}],
+# Further details of an example, by the message that the comment of its reason names.
+EXAMPLE_DETAILS: dict[str, Schema] = {
+    "BadRequest": {
+        "field_violations": [{"field": "reason", "description": "must have at most 500 characters", "reason": ""}]
+    },
+    "RetryInfo": {"retry_delay": "1s"},
 }
 
 
@@ -116,5 +113,8 @@ def _response(status: int, given: list[Reason]) -> Schema:
 
 def _example(reason: Reason, code: int) -> Schema:
     info: Schema = {"@type": f"{TYPE_PREFIX}ErrorInfo", "reason": reason.name, "domain": "mentorstatus", "metadata": {}}
+    further = [
+        {"@type": f"{TYPE_PREFIX}{name}"} | one for name, one in EXAMPLE_DETAILS.items() if name in reason.meaning
+    ]
     message = reason.meaning.partition(". ")[0].removesuffix(".")
-    return {"code": code, "message": message, "details": [info, *EXAMPLE_DETAILS.get(reason.name, [])]}
+    return {"code": code, "message": message, "details": [info, *further]}

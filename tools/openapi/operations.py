@@ -19,7 +19,7 @@ EVENT_STREAM = "text/event-stream"
 WORD = re.compile(r"[A-Z][a-z]*")
 TAG = "Calls"
 VARIABLE = re.compile(r"\{(\w+)\}")
-METADATA = re.compile(r'metadata\s+"([\w-]+)"')  # how comments speak of a header
+SAME_FAILURES = re.compile(r"Fails as (\w+) does")  # in the comment of a method
 REQUEST_ID_PARAMETER = {"$ref": "#/components/parameters/x-request-id"}
 
 
@@ -54,9 +54,16 @@ class Operations:
         if has_body:
             content = {"schema": self._schemas.reference(method.input_type, in_path)} | _example(method.input_type)
             operation["requestBody"] = {"required": True, "content": {"application/json": content}}
-        given = reasons_of(comment, self._reasons)
-        operation["responses"] = {"200": self._success(method, comment)} | error_responses(given, has_body=has_body)
+        operation["responses"] = {"200": self._success(method, comment)} | error_responses(
+            reasons_of(self._failures(service, comment), self._reasons), has_body=has_body
+        )
         return operation
+
+    def _failures(self, service: str, comment: str) -> str:
+        """A method's comment, with that of the method to which it refers for its failures."""
+        return "\n".join(
+            [comment, *(self._contract.comment(f"{service}.{name}") for name in SAME_FAILURES.findall(comment))]
+        )
 
     def _fields(self, method: MethodDescriptorProto, in_path: frozenset[str], *, has_body: bool) -> list[Schema]:
         """The parameters in the path. Without a body, the other fields of the request are those in the query."""
@@ -95,8 +102,7 @@ class Operations:
 
 
 def _headers(comment: str) -> list[Schema]:
-    names = [name.lower() for name in METADATA.findall(comment)]
-    own = [{"name": name, "in": "header"} | CALL_HEADERS[name] for name in dict.fromkeys(names)]
+    own = [{"name": name, "in": "header"} | CALL_HEADERS[name] for name in CALL_HEADERS if name in comment.lower()]
     return [*own, REQUEST_ID_PARAMETER]
 
 

@@ -28,7 +28,7 @@ RESPONSE_RULES: dict[str, Schema] = {
 # Added to the schema of a message. Of its fields, at least one must be there.
 MESSAGE_RULES: dict[str, Schema] = {"UpdateEventRequest": {"minProperties": 1}}
 
-# Request headers by name. A method reads the first only if its comment speaks of the metadata of that name.
+# Request headers by name. A method reads those that its comment names.
 CALL_HEADERS: dict[str, Schema] = {
     "idempotency-key": {
         "description": (
