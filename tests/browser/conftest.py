@@ -7,12 +7,12 @@ MENTORSYNC_TEST_BROWSER is "required".
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.server_process import Database
+from tests.server_process import WAIT_SECONDS, Database
 from tests.up_process import UpProcess
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -31,25 +31,26 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not run as root, and its default /dev/shm is small in containers.
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    expect.set_options(timeout=1_000 * WAIT_SECONDS)  # the default of 5 s is short for a busy machine
+    async with async_playwright() as playwright:
+        # Chromium's own sandbox does not run as root, and /dev/shm is small in containers.
         options = ["--no-sandbox", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=options)
         yield browser
-        browser.close()
+        await browser.close()
 
 
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page that fails the test if its console shows an error or a warning."""
-    context = browser.new_context(viewport={"width": 1360, "height": 850})
-    page = context.new_page()
+    context = await browser.new_context(viewport={"width": 1360, "height": 850})
+    page = await context.new_page()
     messages: list[str] = []
     page.on("console", lambda message: messages.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: messages.append(str(error)))
     yield page
-    context.close()
+    await context.close()
     assert not messages
 
 
