@@ -8,13 +8,25 @@ from pathlib import Path
 import httpx
 import pytest
 from mentorsync.supervisor.envoy import Envoy
-from mentorsync_gateway.config import Config
-from mentorsync_gateway.pages import FOLDER, PAGES, RAPIDOC_SHA256, Page
+from mentorsync_gateway.config import Config, connection_manager, separate
+from mentorsync_gateway.pages import FOLDER, JWT, JWT_TYPE, PAGES, RAPIDOC_SHA256, Page, with_pages
 
-from tests.rest.answers import assert_error, serve
+from tests.contract import BASE
+from tests.rest.answers import FREE_PORT, assert_error, serve, serve_config
 from tests.rest.conftest import StubServer
 from tests.server_process import Database
 from tests.up_process import UpProcess
+
+TOKEN_FILTER = {
+    "name": JWT,
+    "typed_config": {
+        "@type": f"{JWT_TYPE}.JwtAuthentication",
+        "providers": {
+            "any": {"local_jwks": {"inline_string": '{"keys": [{"kty": "oct", "alg": "HS256", "k": "c2VjcmV0"}]}'}}
+        },
+        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "any"}}],
+    },
+}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
 
@@ -72,6 +84,16 @@ def test_without_pages_the_paths_are_unknown(start_gateway: Callable[[Config], E
     url = serve(start_gateway, stub.address)
     for page in PAGES:
         assert_error(httpx.get(f"{url}{page.path}"), 404, 5)
+
+
+def test_pages_need_no_token(start_gateway: Callable[[Config], Envoy], stub: StubServer) -> None:
+    """Where every call needs one, one can still read how to make a call."""
+    config = with_pages(separate(FREE_PORT, FREE_PORT, [stub.address]))
+    connection_manager(config)["http_filters"].insert(0, TOKEN_FILTER)
+    url = serve_config(start_gateway, config)
+    assert httpx.get(f"{url}{BASE}").status_code == 401
+    for page in PAGES:
+        assert httpx.get(f"{url}{page.path}").status_code == 200
 
 
 def test_a_setting_switches_the_pages_off(database: Database, tmp_path: Path) -> None:

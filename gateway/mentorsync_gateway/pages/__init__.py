@@ -17,6 +17,8 @@ RAPIDOC_SHA256 = "cd1e847ba5a90a423fe56e2e4c82a76005a3c7e1361df1f131a95151562c6a
 HTML, SCRIPT, STYLE = "text/html; charset=utf-8", "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 YAML = "application/yaml"
 COMPRESSOR = "envoy.filters.http.compressor"
+JWT = "envoy.filters.http.jwt_authn"
+JWT_TYPE = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3"
 ETAG_DIGITS = 32  # of a SHA-256 in hexadecimal
 MAX_PAGE_BYTES = 2_097_152  # Envoy keeps each page in memory; the largest has 0.5 MB
 
@@ -69,23 +71,26 @@ def _routes(page: Page) -> list[Config]:
         "referrer-policy": "no-referrer",
     }
     given = _headers(headers)
+    public = {JWT: {"@type": f"{JWT_TYPE}.PerRouteConfig", "disabled": True}}  # pages need no token, but their calls do
     served = _headers(headers | {"content-type": page.content_type})
     return [
         {
             "match": {"path": page.path, "headers": [is_get, has_page]},
             "response_headers_to_add": given,
             "direct_response": {"status": 304},
+            "typed_per_filter_config": public,
         },
         {
             "match": {"path": page.path, "headers": [is_get]},
             "response_headers_to_add": served,
             "direct_response": {"status": 200, "body": {"filename": str(page.file)}},
-            "typed_per_filter_config": {COMPRESSOR: _switched_on()},
+            "typed_per_filter_config": public | {COMPRESSOR: _switched_on()},
         },
         {
             "match": {"path": page.path},
             "response_headers_to_add": _headers({"allow": "GET"}),
             "direct_response": {"status": 405, "body": {"inline_string": "method not allowed on this path"}},
+            "typed_per_filter_config": public,
         },
     ]
 
