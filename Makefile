@@ -66,6 +66,7 @@ generate: setup .googleapis/.ready ## Regenerate generated/ from protos/
 	  --python_out=generated --mypy_out=quiet:generated mentorstatus/v1/mentor_status_sync.proto mentorstatus/v1/error_reason.proto
 	python -m grpc_tools.protoc --descriptor_set_in=$(DESCRIPTOR_SET) \
 	  --grpc_python_out=generated --mypy_grpc_out=quiet,only_async:generated mentorstatus/v1/mentor_status_sync.proto
+	buf build --output -#format=binpb | python -m tools.openapi generated/mentorstatus/v1/openapi.yaml
 	@touch generated/mentorstatus/__init__.py generated/mentorstatus/v1/__init__.py generated/mentorstatus/py.typed
 
 wheel: setup ## Build the wheel in dist/, as deploy/Containerfile needs it

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+PAGES = ("/docs", "/rapidoc.js", "/openapi.yaml")  # files of the wheel
 FREE_PORTS = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")}
 
 
@@ -34,6 +35,8 @@ def main() -> None:
         assert snapshot["pending_events"][0]["sync_event_id"] == submitted["sync_event_id"], snapshot
         assert snapshot["status"] == "paused", snapshot
         subprocess.run([*sys.argv[1:], addresses["gRPC"]], check=True)  # noqa: S603 - the command under test
+        for page in PAGES:
+            urllib.request.urlopen(f"{base}{page}", timeout=10).close()  # noqa: S310 - an HTTP URL; raises if not 200
     finally:
         up.send_signal(signal.SIGINT)
         status = up.wait(timeout=30)

@@ -61,6 +61,7 @@ ALLOWED = {
     GATEWAY: {"mentorsync_gateway", "mentorstatus", "google", "yaml", "envoy", "find_libpython"},
     CLIENT: MESSAGES | {"mentorstatus_client", "grpc"},
     GENERATED: MESSAGES | {"grpc"},
+    ROOT / "tools": {"tools", "mentorsync", "google", "yaml"},
 }
 # The composition root. Its modules may import every layer.
 ROOT_MODULES = {"__init__.py", "__main__.py", "app.py", "cli.py", "embedded.py", "service_thread.py"}

@@ -54,7 +54,12 @@ class Output:
 
 
 def describe_addresses(
-    gateway: Mapping[str, PartAddress], servers: Sequence[Mapping[str, PartAddress]], database: str, list_path: str
+    gateway: Mapping[str, PartAddress],
+    servers: Sequence[Mapping[str, PartAddress]],
+    database: str,
+    list_path: str,
+    *,
+    has_pages: bool,
 ) -> str:
     """The text that `up` prints once the service is ready."""
     rest = Address(*gateway["rest"])
@@ -64,8 +69,9 @@ def describe_addresses(
         if "grpc" in gateway
         else ""
     )
+    docs = f"\ndocs      http://{rest}/docs" if has_pages else ""
     return f"""\
-REST      http://{rest}
+REST      http://{rest}{docs}
 gRPC      {", ".join(dict.fromkeys(str(Address(*server["grpc"])) for server in servers))}{balanced}
 metrics   {", ".join(f"http://{Address(*server['metrics'])}/metrics" for server in servers)}
 admin     {", ".join(f"http://{Address(*admin)}" for admin in admins)}
