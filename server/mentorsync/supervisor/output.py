@@ -54,10 +54,15 @@ class Output:
 
 
 def describe_addresses(
-    gateway: Mapping[str, PartAddress], servers: Sequence[Mapping[str, PartAddress]], database: str, list_path: str
+    gateway: Mapping[str, PartAddress],
+    servers: Sequence[Mapping[str, PartAddress]],
+    database: str,
+    list_path: str,
+    *,
+    is_secure: bool,
 ) -> str:
     """The text that `up` prints once the service is ready."""
-    rest = Address(*gateway["rest"])
+    rest = f"{'https' if is_secure else 'http'}://{Address(*gateway['rest'])}"
     admins = [server["admin"] for server in servers if "admin" in server] or [gateway["admin"]]  # a replica has its own
     balanced = (
         f"\nbalanced  {Address(*gateway['grpc'])} (gRPC through the gateway, over all servers)"
@@ -65,7 +70,7 @@ def describe_addresses(
         else ""
     )
     return f"""\
-REST      http://{rest}
+REST      {rest}
 gRPC      {", ".join(dict.fromkeys(str(Address(*server["grpc"])) for server in servers))}{balanced}
 metrics   {", ".join(f"http://{Address(*server['metrics'])}/metrics" for server in servers)}
 admin     {", ".join(f"http://{Address(*admin)}" for admin in admins)}
@@ -73,5 +78,5 @@ database  {database}
 
 Try it:   curl -s -X POST -H 'content-type: application/json' \\
             -d '{{"event_type": "PauseMentorEvent", "mentor_id": "mntr_01HX4V2K8P"}}' \\
-            http://{rest}{list_path}/events
+            {rest}{list_path}/events
 Ctrl-C stops everything."""
