@@ -8,13 +8,12 @@ import pytest
 from mentorsync_gateway.locks.values import Locks
 
 from tests.contract import BASE
-from tests.edge.conftest import LAYOUTS, RATE_LIMIT, Locked, StartMirror, call, own_address
+from tests.edge.conftest import BURST, LAYOUTS, RATE_LIMIT, Locked, StartMirror, call, own_address
 from tests.edge.tokens import bearer
 from tests.rest.answers import assert_error
 from tests.server_process import wait_until
 
 RESOURCE_EXHAUSTED = 8
-BURST = 3 * RATE_LIMIT  # more than a machine that is slow could have let through meanwhile
 HEADER = "x-forwarded-for"
 
 
