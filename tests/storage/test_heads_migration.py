@@ -66,7 +66,7 @@ def migrated(url: str) -> list[str]:
 
 async def test_a_database_is_carried_over(old_url: str) -> None:
     """The log goes on at its next revision, with its total, and pages start at the first pending event."""
-    assert migrated(old_url) == ["0002_heads"]
+    assert migrated(old_url) == ["0002_heads", "0003_history"]
     assert execute(old_url, "SELECT * FROM log") == [(1, EVENTS, START, EVENTS - ACKNOWLEDGED)]
     assert execute(old_url, "SELECT first_pending FROM heads") == [(ACKNOWLEDGED + 1,)]
     engine = PostgresEngine(old_url)
@@ -103,7 +103,7 @@ def test_a_migration_that_fails_leaves_the_version_before(
     """All or nothing: its servers go on writing."""
     directory = tmp_path / "failing"
     shutil.copytree(THIS_VERSION, directory)
-    (directory / "0003_failing.py").write_text("def up(migrator, db):\n    raise RuntimeError('half-way')\n")
+    (directory / "0004_failing.py").write_text("def up(migrator, db):\n    raise RuntimeError('half-way')\n")
     monkeypatch.setattr(migrator, "MIGRATIONS", directory)
     with pytest.raises(RuntimeError, match="half-way"):
         migrated(old_url)
@@ -151,7 +151,7 @@ class TestServersOfTheVersionBefore:
             await asyncio.to_thread(wait_until, _waits(old_url), "the migration to wait for the batch")
             connection.execute(OLD_UPDATE, (EVENTS + 1, START, EVENTS - ACKNOWLEDGED))
             connection.commit()
-        assert await migration == ["0002_heads"]
+        assert await migration == ["0002_heads", "0003_history"]
         assert execute(old_url, "SELECT last_revision FROM heads") == [(EVENTS + 1,)]
 
 

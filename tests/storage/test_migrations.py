@@ -17,7 +17,7 @@ from mentorsync.storage.sqlite.engine import SqliteEngine
 from tests.server_process import wait_until
 from tests.storage.opened import Clock, EventIds, OpenEngine
 
-ALL = ["0001_initial", "0002_heads"]
+ALL = ["0001_initial", "0002_heads", "0003_history"]
 IMPATIENT_SECONDS = 0.1
 NEWER = """
 def up(migrator, db):
@@ -61,7 +61,9 @@ def test_a_migration_is_applied_once(empty_engine: Engine) -> None:
 
 def test_a_database_without_the_schema_is_not_served(empty_engine: Engine) -> None:
     """The message says what to run."""
-    with pytest.raises(StorageSetupError, match=r"lacks 0001_initial, 0002_heads: run `mentorsync migrate` first"):
+    with pytest.raises(
+        StorageSetupError, match=r"lacks 0001_initial, 0002_heads, 0003_history: run `mentorsync migrate` first"
+    ):
         check_current(empty_engine)
     assert empty_engine.database.get_tables() == []
 
@@ -72,12 +74,12 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(
     """Neither migrate nor serve changes it."""
     this_version = migrator.MIGRATIONS.with_name("this_version")
     shutil.copytree(migrator.MIGRATIONS, this_version)
-    add_migration("0003_newer", NEWER)
-    assert migrate(engine) == ["0003_newer"]
+    add_migration("0004_newer", NEWER)
+    assert migrate(engine) == ["0004_newer"]
     before = contents(engine)
     monkeypatch.setattr(migrator, "MIGRATIONS", this_version)
     for refused in (migrate, check_current):
-        with pytest.raises(StorageSetupError, match=r"newer version of mentorsync \(0003_newer\): nothing was changed"):
+        with pytest.raises(StorageSetupError, match=r"newer version of mentorsync \(0004_newer\): nothing was changed"):
             refused(engine)
     assert contents(engine) == before
 
@@ -86,12 +88,12 @@ def test_a_migration_that_fails_half_way_leaves_nothing(
     empty_engine: Engine, add_migration: Callable[[str, str], None]
 ) -> None:
     """The migrations before it are rolled back, too. A corrected migration can be applied."""
-    add_migration("0003_failing", FAILING)
+    add_migration("0004_failing", FAILING)
     with pytest.raises(RuntimeError, match="half-way"):
         migrate(empty_engine)
     assert empty_engine.database.get_tables() == []
-    add_migration("0003_failing", NEWER)
-    assert migrate(empty_engine) == [*ALL, "0003_failing"]
+    add_migration("0004_failing", NEWER)
+    assert migrate(empty_engine) == [*ALL, "0004_failing"]
 
 
 async def test_two_migrations_at_once_apply_everything_once(

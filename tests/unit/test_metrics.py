@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from mentorsync.domain.errors import EventNotFoundError
+from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.records import LogHead
 from mentorsync.metrics import Metrics
 from mentorsync.storage.store import Commit
@@ -32,6 +33,10 @@ def test_no_observation_of_concurrent_threads_is_lost() -> None:
 def test_a_commit_counts_its_operations() -> None:
     """One observation per transaction, of the number of its operations."""
     metrics = Metrics()
-    metrics.observe_commit(Commit([EventNotFoundError("evt_1")] * 3, LogHead(0, 0, 0), 0, has_erased_text=False))
+    head = LogHead(0, 0, 0)
+    ledger = Ledger(head, [], [], 0)
+    metrics.observe_commit(
+        Commit([EventNotFoundError("evt_1")] * 3, head, 0, has_erased_text=False, first_revision=1, ledger=ledger)
+    )
     assert metrics.registry.get_sample_value("mentorsync_write_batch_operations_count") == 1
     assert metrics.registry.get_sample_value("mentorsync_write_batch_operations_sum") == 3

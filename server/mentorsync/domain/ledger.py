@@ -2,11 +2,13 @@
 
 import secrets
 from collections.abc import Callable, Iterable
+from itertools import chain
+from operator import attrgetter
 
 from mentorsync.domain.errors import DomainError, EventNotFoundError, IdempotencyKeyReusedError
 from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
 from mentorsync.domain.records import LogHead, Mentor, SyncEvent
-from mentorsync.domain.status import INITIAL_STATUS, Accepted, decide, effective_time
+from mentorsync.domain.status import INITIAL_STATUS, Accepted, MentorStatus, decide, effective_time
 
 EVENT_ID_PREFIX = "evt_"
 EVENT_ID_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -61,6 +63,15 @@ class Ledger:
     @property
     def has_changes(self) -> bool:
         return bool(self.new_events or self.changed_events)
+
+    @property
+    def changes(self) -> list[SyncEvent]:
+        """The new and the changed events, in ascending order of revision."""
+        return sorted(chain(self.new_events.values(), self.changed_events.values()), key=attrgetter("revision"))
+
+    def status_of(self, mentor_id: str) -> MentorStatus:
+        """The status after the operations that were applied, of a mentor that the ledger was made with or has added."""
+        return self._mentors[mentor_id].status
 
     def apply(self, operation: Operation) -> SyncEvent:
         """Decides one operation and returns its event as the operation left it, or raises a DomainError."""

@@ -25,4 +25,6 @@ def decide(operations: Sequence[Operation], loaded: Loaded, new_event_id: Callab
     ledger = Ledger(loaded.head, mentors, events, loaded.clock, new_event_id)
     clock_ahead = ledger.clock_ahead
     outcomes = ledger.apply_all(operations)
-    return ledger, Commit(outcomes, ledger.head, clock_ahead, ledger.has_erased_text)
+    return ledger, Commit(
+        outcomes, ledger.head, clock_ahead, ledger.has_erased_text, loaded.head.last_revision + 1, ledger
+    )

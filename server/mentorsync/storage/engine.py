@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from mentorsync.storage.change_reader import ChangeReader
 from mentorsync.storage.errors import StorageSetupError
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.sqlite.engine import SqliteEngine
@@ -51,6 +52,8 @@ class Engine(Protocol):
     def open_store(self) -> Store: ...
 
     def open_reader(self) -> Reader: ...
+
+    def open_change_reader(self) -> ChangeReader: ...
 
     def close_connection(self) -> None:
         """Closes the connection that the calling thread uses for reads, if it has one of its own."""

@@ -42,6 +42,18 @@ class HeadModel(Model):
         table_name = "heads"
 
 
+class HistoryModel(Model):
+    """One row. `epoch` identifies the log's history, and `purged_revision` is the highest that a purge removed."""
+
+    id = SmallIntegerField(primary_key=True)
+    epoch = BigIntegerField()
+    purged_revision = BigIntegerField()
+
+    class Meta:
+        database = DatabaseProxy()
+        table_name = "history"
+
+
 class MentorModel(Model):
     """domain.records.Mentor, field for field and in its order."""
 

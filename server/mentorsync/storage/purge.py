@@ -8,7 +8,7 @@ from peewee import fn
 
 from mentorsync.storage.engine import Engine
 from mentorsync.storage.errors import PurgeStoppedError
-from mentorsync.storage.models import EventModel
+from mentorsync.storage.models import EventModel, HistoryModel
 
 WINDOW_EVENTS = 500  # read in one transaction
 
@@ -28,7 +28,7 @@ class Purge:
 
     def run(self) -> int:
         """Returns the number of removed events. Raises PurgeStoppedError when the database fails."""
-        with self._engine.database.bind_ctx([EventModel]), self._stopping_on_failure():
+        with self._engine.database.bind_ctx([EventModel, HistoryModel]), self._stopping_on_failure():
             cutoff = self._engine.clock() - int(self._older_than_seconds * 1_000_000)
             last = EventModel.select(fn.MAX(EventModel.sequence)).scalar()
             reached = 0
@@ -68,5 +68,12 @@ def _remove(first: int, last: int, cutoff: int) -> int:
     query = EventModel.delete().where(
         EventModel.sequence.between(first, last), EventModel.updated_at < cutoff, unneeded
     )
-    removed: int = query.execute()
-    return removed
+    revisions = [revision for (revision,) in query.returning(EventModel.revision).tuples().execute()]
+    if revisions:
+        _note_purged(max(revisions))
+    return len(revisions)
+
+
+def _note_purged(revision: int) -> None:
+    """Lets the readers of changes know, by the same transaction, what they may have missed."""
+    HistoryModel.update(purged_revision=revision).where(HistoryModel.purged_revision < revision).execute()

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mentorsync.domain.errors import MentorNotFoundError
 from mentorsync.domain.status import EventType, MentorStatus
@@ -14,6 +14,8 @@ from mentorsync.time_limits import ANSWER_SECONDS, PROBE_ANSWER_SECONDS
 
 DEEP_OFFSET = 2_000  # from here on an OFFSET takes so long (42 ms at 1,000,000) that it would delay other calls
 MAX_DEEP_READS = 64  # waiting or running; at 42 ms each the last one is answered within 3 s
+
+Answer = TypeVar("Answer")
 
 
 class PublishedEvent(NamedTuple):
@@ -107,17 +109,17 @@ class Reader:
     async def _run(self, sql: str, parameters: tuple[Any, ...], seconds: float) -> list[Row]:
         if self._executor is None:
             return self._query(sql, parameters)
-        return await _answer(self._executor.submit(self._query, sql, parameters), seconds)
+        return await wait_for_answer(self._executor.submit(self._query, sql, parameters), seconds)
 
     async def _run_deep(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         if not self._deep_slots.acquire(blocking=False):
             raise OverloadedError
         future = self._deep_executor.submit(self._query, sql, parameters)
         future.add_done_callback(lambda _future: self._deep_slots.release())
-        return await _answer(future, ANSWER_SECONDS)
+        return await wait_for_answer(future, ANSWER_SECONDS)
 
 
-async def _answer(future: "Future[list[Row]]", seconds: float) -> list[Row]:
+async def wait_for_answer(future: "Future[Answer]", seconds: float) -> Answer:
     """Waits for a query. Cancels it, unless it runs already, if the caller is cancelled or the time is over."""
     try:
         async with asyncio.timeout(seconds):

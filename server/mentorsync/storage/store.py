@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from mentorsync.domain.errors import DomainError
+from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.operations import Operation
 from mentorsync.domain.records import LogHead, SyncEvent
+from mentorsync.storage.change_reader import EventChange
 
 
 class Commit(NamedTuple):
@@ -13,13 +15,20 @@ class Commit(NamedTuple):
 
     `outcomes` are in the order of the operations, and `head` is the log's head after them. `clock_ahead` is the number
     of microseconds by which the newest stored time was ahead of the clock before the batch; in normal operation it is
-    negative.
+    negative. Its changes have the revisions from `first_revision` to the head's; there may be none.
     """
 
     outcomes: Sequence[SyncEvent | DomainError]
     head: LogHead
     clock_ahead: int
     has_erased_text: bool
+    first_revision: int
+    ledger: Ledger
+
+    @property
+    def changes(self) -> list[EventChange]:
+        """The batch's changes in ascending order of revision, each event once. Made anew at each use."""
+        return [EventChange.of(event, self.ledger.status_of(event.mentor_id)) for event in self.ledger.changes]
 
 
 class Store(Protocol):

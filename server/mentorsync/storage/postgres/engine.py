@@ -9,7 +9,9 @@ import peewee
 from psycopg.errors import LockNotAvailable
 
 from mentorsync.domain.ledger import draw_event_id
+from mentorsync.storage.change_reader import ChangeReader
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
+from mentorsync.storage.postgres.change_statements import PostgresChangeStatements
 from mentorsync.storage.postgres.connections import (
     CLOCK,
     FAILURES,
@@ -28,6 +30,7 @@ from mentorsync.storage.urls import without_credentials
 from mentorsync.storage.waiting import reported_wait
 
 READ_THREADS = 4  # each with a connection of its own; more only queue for the interpreter
+CHANGE_READ_THREADS = 3  # one for the tail of the log, and two for those who catch up with it
 MIGRATION_LOCK = 0x6D656E746F72  # an advisory lock's key, which no other program is likely to use: "mentor"
 
 
@@ -50,6 +53,7 @@ class PostgresEngine:
         self._given_clock = clock
         self._new_event_id = new_event_id
         self._executor = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
+        self._change_executor = ThreadPoolExecutor(CHANGE_READ_THREADS, thread_name_prefix="change")
         self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page")
 
     def __str__(self) -> str:
@@ -113,11 +117,15 @@ class PostgresEngine:
     def open_reader(self) -> Reader:
         return Reader(self._query, PostgresReadStatements(self.database), self._executor, self._deep_executor)
 
+    def open_change_reader(self) -> ChangeReader:
+        return ChangeReader(self._query, PostgresChangeStatements(self.database), self._change_executor)
+
     def close_connection(self) -> None:
         """Does nothing: only threads of this engine have connections."""
 
     def close(self) -> None:
         self._executor.shutdown()
+        self._change_executor.shutdown()
         self._deep_executor.shutdown()
         self.database.close_everywhere()
         self._read_database.close_everywhere()

@@ -33,7 +33,7 @@ class PostgresReadStatements:
 
     def __init__(self, database: Database) -> None:
         parameter = SQL(database.param)
-        head = _newest_head(HeadModel.pending_total, HeadModel.first_pending).alias("head")
+        head = newest_head(HeadModel.pending_total, HeadModel.first_pending).alias("head")
         not_before = EventModel.sequence >= head.c.first_pending
         self.page = compiled(_head_and(page(parameter, head.c.pending_total, not_before), head), database)
         self.page_from_end = compiled(_head_and(page_from_end(parameter, head.c.pending_total), head), database)
@@ -46,10 +46,10 @@ class PostgresReadStatements:
         events = pending(SNAPSHOT_LIMIT, OF_THE_MENTOR).alias("pending")
         self.snapshot = compiled(_mentor_and(events, SNAPSHOT_HEAD).where(this_mentor), database)
 
-        self.probe = compiled(_newest_head(HeadModel.last_revision), database)
+        self.probe = compiled(newest_head(HeadModel.last_revision), database)
 
 
-def _newest_head(*fields: Any) -> Any:
+def newest_head(*fields: Any) -> Any:
     return HeadModel.select(*fields).order_by(HeadModel.last_revision.desc()).limit(SQL("1"))
 
 

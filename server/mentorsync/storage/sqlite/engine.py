@@ -12,6 +12,8 @@ from urllib.parse import quote
 from peewee import OperationalError, PeeweeException, SqliteDatabase
 
 from mentorsync.domain.ledger import draw_event_id
+from mentorsync.storage.change_reader import ChangeReader
+from mentorsync.storage.change_statements import ChangeStatements
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Row
@@ -65,6 +67,7 @@ class SqliteEngine:
         address = f"file:{quote(str(path))}?mode=rw"
         self.database = SqliteDatabase(address, pragmas=PRAGMAS, timeout=BUSY_SECONDS, uri=True)
         self._file = DatabaseFile(path)
+        self._change_executor = ThreadPoolExecutor(1, thread_name_prefix="change")
         self._deep_executor = ThreadPoolExecutor(1, thread_name_prefix="deep-page")
 
     def __str__(self) -> str:
@@ -163,14 +166,18 @@ class SqliteEngine:
     def open_reader(self) -> Reader:
         return SqliteReader(self._file, self._query, ReadStatements(self.database), None, self._deep_executor)
 
+    def open_change_reader(self) -> ChangeReader:
+        return ChangeReader(self._query, ChangeStatements(self.database), self._change_executor)
+
     def close_connection(self) -> None:
         """Closes the connection of the calling thread."""
         self.database.close()
 
     def close(self) -> None:
-        """Closes the connections of the calling thread and of the deep-page thread."""
-        self._deep_executor.submit(self.database.close)
-        self._deep_executor.shutdown()
+        """Closes the connections of the calling thread and of the threads that read."""
+        for executor in (self._change_executor, self._deep_executor):
+            executor.submit(self.database.close)
+            executor.shutdown()
         self.database.close()
 
     def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
