@@ -7,10 +7,14 @@ import signal
 from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, Address, SettingsError
 from mentorsync.dropped_lines import dropped_by_supervisor
+from mentorsync.feed.feed import Feed
+from mentorsync.feed.pauses import Pauses
+from mentorsync.feed.slots import Slots
 from mentorsync.logs import LineWriter, print_without_waiting
 from mentorsync.metrics import Metrics
 from mentorsync.metrics_server import MetricsServer
@@ -21,6 +25,7 @@ from mentorsync.rpc.grpcio_server import HEALTH_NAMES, ListenError, grpcio_serve
 from mentorsync.rpc.health import Health, report_health
 from mentorsync.rpc.service import Service
 from mentorsync.storage.engine import Engine, open_engine
+from mentorsync.storage.epoch import renew_epoch
 from mentorsync.storage.migrator import check_current
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
@@ -55,7 +60,8 @@ class Server(NamedTuple):
     """A running server. `is_shared`: other servers may serve the same database.
 
     `close_connection` closes the connection to the database that belongs to the calling thread, if there is one. Every
-    thread that made calls must call it before the server is closed.
+    thread that made calls must call it before the server is closed. `end_streams` ends the streams of the live feed,
+    spread over a number of seconds.
     """
 
     service: Service
@@ -63,11 +69,13 @@ class Server(NamedTuple):
     addresses: dict[str, str]
     is_shared: bool
     close_connection: Callable[[], None]
+    end_streams: Callable[[float], None]
 
 
 class Storage(NamedTuple):
     reader: Reader
     writer: Writer
+    feed: Feed
 
 
 @asynccontextmanager
@@ -80,7 +88,7 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
     metrics.watch_log(lambda: call_log.dropped + dropped_by_supervisor())
     engine = open_engine(settings.database_url)
     health = Health()
-    async with opened_storage(engine, metrics) as storage:
+    async with opened_storage(engine, metrics, settings.streams_per_address) as storage:
         service = Service(Calls(*storage), metrics, call_log if logger.isEnabledFor(logging.INFO) else None)
         metrics_server = listening_metrics_server(metrics, settings.metrics_address)
         grpc_server = (
@@ -97,25 +105,43 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
                 "writer": lambda: asyncio.shield(storage.writer.ended),
                 "health watch": lambda: report_health(health, HEALTH_NAMES, probes),
                 "metrics server": lambda: asyncio.shield(metrics_server.ended),
+                "live feed": storage.feed.follow,
             }
             async with watched(parts):
                 # An Envoy around this server asks for the health before it listens, and would begin as unhealthy.
                 await health.is_known.wait()
-                yield Server(service, health, addresses, engine.is_shared, engine.close_connection)
+                yield Server(
+                    service, health, addresses, engine.is_shared, engine.close_connection, storage.feed.go_away
+                )
 
 
 @asynccontextmanager
-async def opened_storage(engine: Engine, metrics: Metrics) -> AsyncIterator[Storage]:
-    """A reader and a writer on the engine. At the end, queued writes are written and the database is closed."""
+async def opened_storage(engine: Engine, metrics: Metrics, streams_per_address: int) -> AsyncIterator[Storage]:
+    """A reader, a writer and a feed on the engine. At the end, queued writes are written and the database is closed."""
     check_current(engine)
     with engine.serving():
-        writer = Writer(engine.open_store, metrics.observe_commit)
+        feed = opened_feed(engine, metrics, streams_per_address)
+        writer = Writer(engine.open_store, metrics.observe_commit, feed.on_commit)
         metrics.watch_writer(lambda: writer.queued, lambda: writer.clock_ahead_seconds)
         try:
-            yield Storage(engine.open_reader(), writer)
+            yield Storage(engine.open_reader(), writer, feed)
         finally:
             await writer.close()
             engine.close()
+
+
+def opened_feed(engine: Engine, metrics: Metrics, streams_per_address: int) -> Feed:
+    def renew() -> None:
+        try:
+            renew_epoch(engine)
+        finally:
+            engine.database.close()  # the connection of this thread
+
+    reader, pauses = engine.open_change_reader(), Pauses.of(is_shared=engine.is_shared)
+    observe = metrics.observe_feed_round
+    feed = Feed(reader, partial(asyncio.to_thread, renew), pauses, Slots(streams_per_address), observe)
+    metrics.watch_feed(feed)
+    return feed
 
 
 @asynccontextmanager

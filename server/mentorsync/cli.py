@@ -19,6 +19,7 @@ from mentorsync.config import (
     LOG_LEVEL,
     METRICS_ADDRESS,
     REST_ADDRESS,
+    STREAMS_PER_ADDRESS,
     Address,
     Setting,
     SettingsError,
@@ -199,7 +200,15 @@ def parse_age(text: str) -> int:
 
 
 GATEWAY_SETTINGS = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
-UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT)
+UP_SETTINGS = (
+    DATABASE_URL,
+    GRPC_ADDRESS,
+    METRICS_ADDRESS,
+    *GATEWAY_SETTINGS,
+    STREAMS_PER_ADDRESS,
+    LOG_LEVEL,
+    LOG_FORMAT,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -230,7 +239,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="number of processes on the same addresses, or with --separate of servers behind the gateway; more than 1 "
         "requires PostgreSQL, and those that end are restarted (default 1)",
     )
-    add(serve, (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL, LOG_FORMAT), "run the gRPC server")
+    add(
+        serve,
+        (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, STREAMS_PER_ADDRESS, LOG_LEVEL, LOG_FORMAT),
+        "run the gRPC server",
+    )
     command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT), "run the REST gateway in front of gRPC servers")
     command.add_argument(
         "--upstream",

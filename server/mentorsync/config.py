@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
 
 MAX_PORT = 65_535
+MAX_STREAMS = 10_000  # of one process
+STREAMS_RULE = f"must be a number from 1 to {MAX_STREAMS}"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESS_RULE = "must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080"
 LOG_LEVEL_RULE = f"must be one of {', '.join(LOG_LEVELS)}"
@@ -46,6 +48,12 @@ def parse_address(text: str) -> Address:
 def parse_optional_address(text: str) -> Address | None:
     """As parse_address, but an empty text means that there is no address."""
     return parse_address(text) if text else None
+
+
+def parse_streams(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_STREAMS):
+        raise ValueError(STREAMS_RULE)
+    return int(text)
 
 
 def parse_log_level(text: str) -> str:
@@ -117,6 +125,13 @@ GATEWAY_GRPC_ADDRESS = Setting(
     parse_optional_address,
     ADDRESS_RULE,
     "address where the gateway balances gRPC over all servers, for internal callers; not for the one-process mode",
+)
+STREAMS_PER_ADDRESS = Setting(
+    "streams_per_address",
+    "20",
+    parse_streams,
+    STREAMS_RULE,
+    "how many streams of the live feed one client address may have; a proxy that hides its clients counts as one",
 )
 LOG_LEVEL = Setting("log_level", "info", parse_log_level, LOG_LEVEL_RULE, "least severe level that is logged")
 LOG_FORMAT = Setting(

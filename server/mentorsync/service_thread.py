@@ -11,14 +11,22 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from mentorsync import logs, runtime
-from mentorsync.config import DATABASE_URL, HEALTH_SOCKET_VARIABLE, LOG_LEVEL, METRICS_ADDRESS, SettingsError, resolve
+from mentorsync.config import (
+    DATABASE_URL,
+    HEALTH_SOCKET_VARIABLE,
+    LOG_LEVEL,
+    METRICS_ADDRESS,
+    STREAMS_PER_ADDRESS,
+    SettingsError,
+    resolve,
+)
 from mentorsync.parts import PartEndedError
 from mentorsync.rpc.service import Service
 
 if TYPE_CHECKING:
     from mentorsync.app import Server
 
-SETTINGS = (DATABASE_URL, METRICS_ADDRESS, LOG_LEVEL)
+SETTINGS = (DATABASE_URL, METRICS_ADDRESS, STREAMS_PER_ADDRESS, LOG_LEVEL)
 EXIT_FAILED = 1  # as of `mentorsync serve`: what started Envoy should start it again
 
 

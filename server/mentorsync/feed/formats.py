@@ -74,7 +74,7 @@ class ServerSentEvents:
 
     def opening(self) -> bytes:
         body = httpbody_pb2.HttpBody(content_type=EVENT_STREAM, data=_retry(RETRY_MILLISECONDS).encode())
-        return body.SerializeToString()
+        return bytes(body.SerializeToString())  # the class has no types
 
     def snapshot(self, snapshot: Snapshot) -> bytes:
         return _body(_event("snapshot", json.dumps(snapshot_fields(snapshot), separators=COMPACT)))
@@ -109,4 +109,4 @@ def _retry(milliseconds: tuple[int, int]) -> str:
 
 
 def _body(text: str) -> bytes:
-    return httpbody_pb2.HttpBody(data=text.encode()).SerializeToString()
+    return bytes(httpbody_pb2.HttpBody(data=text.encode()).SerializeToString())  # as above

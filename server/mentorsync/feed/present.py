@@ -1,6 +1,6 @@
 """The present state, with which a stream begins."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.formats import Format
@@ -19,9 +19,10 @@ class PresentState:
         self._reader = reader
         self._mentor_ids = mentor_ids
         self._format = made
+        self.position = LogPosition(0, 0, 0)
 
-    async def read(self) -> AsyncIterator[bytes]:
-        """The messages. `position` is known once the first of them is, or the end."""
+    async def messages(self) -> AsyncGenerator[bytes]:
+        """`position` is known once the first of them is, or the end."""
         if not self._mentor_ids:
             async for changes in self._pending(None):
                 yield self._format.present(changes)
@@ -34,3 +35,16 @@ class PresentState:
                 async for changes in self._pending(snapshot.mentor_id):
                     if further := [change for change in changes if change.change.sync_event_id not in known]:
                         yield self._format.present(further)
+
+    async def _pending(self, mentor_id: str | None) -> AsyncIterator[list[EncodedChange]]:
+        """All pending events, in pages, each with at least one."""
+        sequence = 0
+        while True:
+            position, changes = await self._reader.pending_after(sequence, PRESENT_EVENTS, mentor_id)
+            if mentor_id is None and not sequence:
+                self.position = position
+            if changes:
+                yield [EncodedChange(change) for change in changes]
+                sequence = changes[-1].sequence
+            if len(changes) < PRESENT_EVENTS:
+                return

@@ -1,11 +1,15 @@
 """The subscribers of one event loop, and who of them is woken for a change."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from mentorsync import time_limits
+from mentorsync import time_limits  # read at each use: tests shorten some
+from mentorsync.feed.counts import Counts
+from mentorsync.feed.cursor import Cursor
 from mentorsync.feed.encoding import EncodedChange
+from mentorsync.feed.formats import Format
 from mentorsync.feed.ring import Ring
 from mentorsync.feed.tail import Tail
 from mentorsync.storage.errors import StorageUnavailableError
@@ -13,6 +17,8 @@ from mentorsync.storage.errors import StorageUnavailableError
 MESSAGE_CHANGES = 200  # in one message: 80 KB of server-sent events
 SLICE_SUBSCRIBERS = 200  # woken at once; other calls run between two slices
 SHORTEST_PAUSE = 0.001  # seconds; the event loop's timers know no less
+TICKS = 20  # in the time of a heartbeat: each comes at most so much late
+KEPT_MESSAGES = 16  # encoded; those who get the same message get it within one round
 CATCH_UPS = 3  # reads of the database at a time, so that calls find a free connection
 
 
@@ -23,7 +29,17 @@ class Subscriber:
     that was not sent, or None. `due` is when it wants to be woken in any case, in seconds of the loop's clock.
     """
 
-    __slots__ = ("due", "is_leaving", "is_stalled", "mentor_ids", "missing_from", "position", "sending_since", "task", "waiter")
+    __slots__ = (
+        "due",
+        "is_leaving",
+        "is_stalled",
+        "mentor_ids",
+        "missing_from",
+        "position",
+        "sending_since",
+        "task",
+        "waiter",
+    )
 
     def __init__(self, mentor_ids: frozenset[str], task: "asyncio.Task[object]") -> None:
         self.mentor_ids = mentor_ids
@@ -56,13 +72,16 @@ class Subscribers:
     `end` is the revision up to which subscribers were marked. `ring` is that of the last round.
     """
 
-    def __init__(self, tail: Tail, heartbeat_seconds: float) -> None:
+    def __init__(self, tail: Tail, observe: Callable[[float], None]) -> None:
         self.ring: Ring | None = None
         self.end = 0
         self.catch_ups = asyncio.Semaphore(CATCH_UPS)
         self.loop = asyncio.get_running_loop()
         self._tail = tail
-        self._tick_seconds = heartbeat_seconds / 20
+        self.counts = Counts()
+        self._changed_since = 0.0  # when the process learnt of the first change of this round
+        self._encoded: dict[object, bytes] = {}
+        self._observe = observe
         self._all: set[Subscriber] = set()
         self._of_everything: set[Subscriber] = set()
         self._of_mentor: dict[str, set[Subscriber]] = {}
@@ -153,6 +172,21 @@ class Subscribers:
         subscriber.position = max(subscriber.position, self.end)
         return []
 
+    def encoded(self, made: Format, changes: Sequence[EncodedChange], cursor: Cursor) -> bytes:
+        """The message with these changes, made once for all who get the same in one round."""
+        key = (made, changes[0].revision, len(changes), cursor)
+        message = self._encoded.get(key)
+        if message is None:
+            if len(self._encoded) >= KEPT_MESSAGES:
+                self._encoded.clear()
+            message = self._encoded[key] = made.changes(changes, cursor)
+        return message
+
+    async def wait_for_news(self, seconds: float) -> None:
+        """Lets the tail read the log, and waits for a moment."""
+        self._tail.read_soon()
+        await asyncio.sleep(seconds)
+
     async def wait(self, subscriber: Subscriber) -> None:
         """Waits until the subscriber has something to do."""
         subscriber.waiter = self.loop.create_future()
@@ -173,9 +207,12 @@ class Subscribers:
         while True:
             await self._news.wait()
             self._news.clear()
-            started = self.loop.time()
+            started = time.monotonic()
+            self._changed_since = 0.0
             await self._wake(self._mark())
-            took = self.loop.time() - started
+            if self._changed_since:
+                self._observe(time.monotonic() - self._changed_since)
+            took = time.monotonic() - started
             if took > SHORTEST_PAUSE:
                 await asyncio.sleep(took)
 
@@ -205,6 +242,8 @@ class Subscribers:
 
     def _marked(self, changes: Sequence[EncodedChange]) -> Sequence[Subscriber]:
         marked: dict[Subscriber, None] = {}
+        if changes:
+            self._changed_since = changes[0].seen
         for change in changes:
             for subscriber in self._of_mentor.get(change.mentor_id, ()):
                 subscriber.missing_from = subscriber.missing_from or change.revision
@@ -219,7 +258,7 @@ class Subscribers:
     async def _run_ticks(self) -> None:
         """Wakes those whose time has come, and cuts those who do not read."""
         while True:
-            await asyncio.sleep(self._tick_seconds)
+            await asyncio.sleep(time_limits.HEARTBEAT_SECONDS / TICKS)
             now = self.loop.time()
             for subscriber in tuple(self._all):
                 if subscriber.due <= now:

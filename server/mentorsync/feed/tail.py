@@ -4,13 +4,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import NoReturn, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
 
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.ring import Ring
-from mentorsync.storage.change_reader import Changes, EventChange, LogPosition
+from mentorsync.storage.change_reader import ChangeReader, Changes, EventChange, LogPosition
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.failure_log import FailureLog
 from mentorsync.storage.store import Commit
@@ -22,15 +22,6 @@ FIRST_CHANGES = 2_000
 logger = logging.getLogger(__name__)
 
 
-class ChangeSource(Protocol):
-    async def position(self) -> LogPosition: ...
-
-    async def changes_after(self, revision: int, limit: int) -> Changes: ...
-
-    async def new_epoch(self, epoch: int) -> None:
-        """Gives the log a new epoch unless somebody else did: it still has the given one."""
-
-
 class Tail:
     """Keeps `ring` at the end of the log, and calls `on_news` of its listeners, in any thread, after each step.
 
@@ -39,11 +30,12 @@ class Tail:
     ring of another history replaces it: it has another epoch.
     """
 
-    def __init__(self, source: ChangeSource, pauses: Pauses) -> None:
-        """Must be called on the event loop that runs `follow`."""
+    def __init__(self, reader: ChangeReader, renew_epoch: Callable[[], Awaitable[None]], pauses: Pauses) -> None:
+        """Must be called on the event loop that runs `follow`. renew_epoch gives the log a new epoch."""
         self.ring: Ring | None = None
         self.failure: StorageUnavailableError | None = None  # why there is no ring yet
-        self._source = source
+        self._reader = reader
+        self._renew_epoch = renew_epoch
         self._pauses = pauses
         self._loop = asyncio.get_running_loop()
         self._called = asyncio.Event()
@@ -105,10 +97,9 @@ class Tail:
         ring, last = self.ring, commit.head.last_revision
         if ring is None or last <= ring.end:
             return ring is not None
-        revisions = {outcome.revision for outcome in commit.outcomes if not isinstance(outcome, Exception)}
-        if sum(revision > ring.end for revision in revisions) != last - ring.end:
+        if commit.first_revision > ring.end + 1:
             return False  # another process wrote in between
-        self._extend(ring, commit.changes, last)
+        self._extend(ring, [change for change in commit.changes if change.revision > ring.end], last)
         return True
 
     async def follow(self) -> NoReturn:
@@ -144,19 +135,19 @@ class Tail:
         """Reads what the ring misses. Returns whether there was anything."""
         ring = self.ring
         if ring is None:
-            await self._begin(await self._source.position())
+            await self._begin(await self._reader.position())
             return True
         known = ring.end
         while True:
             end = ring.end
-            page = await self._source.changes_after(end, PAGE_CHANGES)
+            page = await self._reader.changes_after(end, PAGE_CHANGES)
             if page.position.epoch != ring.epoch:
                 await self._begin(page.position)
                 return True
             if page.position.last_revision < end:  # the database lost commits, by a failover or a restored backup
                 logger.error("the log has gone back from revision %d to %d", end, page.position.last_revision)
-                await self._source.new_epoch(ring.epoch)
-                await self._begin(await self._source.position())
+                await self._renew_epoch()
+                await self._begin(await self._reader.position())
                 return True
             self._take(ring, page)
             if len(page.changes) < PAGE_CHANGES:
@@ -168,7 +159,7 @@ class Tail:
         start = max(position.last_revision - FIRST_CHANGES, position.purged_revision, 0)
         ring = Ring(position.epoch, start)
         while True:
-            page = await self._source.changes_after(ring.end, PAGE_CHANGES)
+            page = await self._reader.changes_after(ring.end, PAGE_CHANGES)
             if page.position.epoch != ring.epoch or page.position.purged_revision > start:
                 await self._begin(page.position)  # changed meanwhile
                 return

@@ -1,10 +1,15 @@
-"""The five calls: request message in, response message out."""
+"""The calls: request message in, response message out, or a stream of encoded messages."""
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
+from mentorsync.feed.feed import Feed
+from mentorsync.feed.formats import Format, Messages, ServerSentEvents
+from mentorsync.feed.request import FeedRequest
+from mentorsync.feed.stream import Send
 from mentorsync.rpc import validation
 from mentorsync.rpc.context import CallContext
 from mentorsync.storage.reader import PublishedEvent, Reader
@@ -13,6 +18,8 @@ from mentorsync.storage.writer import Writer
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
+MESSAGES, SERVER_SENT_EVENTS = Messages(), ServerSentEvents()
+
 
 class Calls:
     """Each method validates the request, calls storage, and converts the result.
@@ -20,9 +27,10 @@ class Calls:
     The methods raise InvalidFieldsError, DomainError and StorageError, which `rpc.errors` maps to statuses.
     """
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer, feed: Feed) -> None:
         self._reader = reader
         self._writer = writer
+        self._feed = feed
 
     async def list_sync_events(
         self, request: pb.ListSyncEventsRequest, _context: CallContext
@@ -73,6 +81,20 @@ class Calls:
             event.updated_at
         )  # the last change of a deleted event is its deletion
         return response
+
+    async def watch_sync_events(self, request: pb.WatchSyncEventsRequest, context: CallContext, send: Send) -> str:
+        return await self._stream(validation.feed_request(request, None), MESSAGES, context, send)
+
+    async def stream_sync_events(self, request: pb.StreamSyncEventsRequest, context: CallContext, send: Send) -> str:
+        asked = validation.feed_request(request, context.last_event_id)
+        return await self._stream(asked, SERVER_SENT_EVENTS, context, send)
+
+    async def _stream(self, request: FeedRequest, made: Format, context: CallContext, send: Send) -> str:
+        """Returns why the stream ended."""
+        if context.deadline is not None:
+            request = request._replace(seconds=min(request.seconds, context.deadline - time.monotonic()))
+        end = await self._feed.stream(request, made, context.client_address, send)
+        return end.value
 
 
 def _published_seconds(microseconds: int) -> int:

@@ -19,6 +19,7 @@ from mentorsync.config import (
     HEALTH_SOCKET_VARIABLE,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    STREAMS_PER_ADDRESS,
     Address,
     Setting,
     variables,
@@ -40,7 +41,7 @@ from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
 
 APPLICATION = "mentorsync.embedded:app"
-EMBEDDED_SETTINGS = (DATABASE_URL, METRICS_ADDRESS, LOG_LEVEL)  # the other addresses are Envoy's
+EMBEDDED_SETTINGS = (DATABASE_URL, METRICS_ADDRESS, STREAMS_PER_ADDRESS, LOG_LEVEL)  # the other addresses are Envoy's
 
 
 async def up(settings: Namespace, output: Output) -> int:

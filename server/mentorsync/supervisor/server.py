@@ -13,6 +13,7 @@ from mentorsync.config import (
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    STREAMS_PER_ADDRESS,
     parse_address,
     variables,
 )
@@ -21,7 +22,7 @@ from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.part import Address, PartError
 from mentorsync.supervisor.relay import Relay, Write
 
-SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, LOG_LEVEL)
+SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, STREAMS_PER_ADDRESS, LOG_LEVEL)
 
 
 class Server:
