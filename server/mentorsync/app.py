@@ -3,14 +3,15 @@
 import asyncio
 import json
 import logging
+import os
 import signal
 from argparse import Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import NamedTuple
 
-from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, Address, SettingsError
+from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, STOP_DESCRIPTOR_VARIABLE, Address, SettingsError
 from mentorsync.dropped_lines import dropped_by_supervisor
 from mentorsync.feed.feed import Feed
 from mentorsync.feed.pauses import Pauses
@@ -29,7 +30,7 @@ from mentorsync.storage.epoch import renew_epoch
 from mentorsync.storage.migrator import check_current
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
-from mentorsync.time_limits import DRAIN_SECONDS, RETIRE_SECONDS
+from mentorsync.time_limits import DRAIN_SECONDS, RETIRE_SECONDS, STREAM_SPREAD_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,9 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
     async with running(settings, call_log) as server:
         # The process that started this one reads the addresses here.
         print_without_waiting(json.dumps({"event": "ready"} | server.addresses))
-        if await signals.get() == signal.SIGTERM and server.is_shared:
+        number = await signals.get()
+        server.end_streams(STREAM_SPREAD_SECONDS)
+        if number == signal.SIGTERM and server.is_shared:
             logger.info("retiring: reporting NOT_SERVING for %g s before refusing calls", RETIRE_SECONDS)
             await server.health.enter_graceful_shutdown()
             with suppress(TimeoutError):
@@ -110,9 +113,9 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
             async with watched(parts):
                 # An Envoy around this server asks for the health before it listens, and would begin as unhealthy.
                 await health.is_known.wait()
-                yield Server(
-                    service, health, addresses, engine.is_shared, engine.close_connection, storage.feed.go_away
-                )
+                end_streams, close = storage.feed.go_away, engine.close_connection
+                with ending_streams_at_stop(storage.feed):
+                    yield Server(service, health, addresses, engine.is_shared, close, end_streams)
 
 
 @asynccontextmanager
@@ -128,6 +131,26 @@ async def opened_storage(engine: Engine, metrics: Metrics, streams_per_address: 
         finally:
             await writer.close()
             engine.close()
+
+
+@contextmanager
+def ending_streams_at_stop(feed: Feed) -> Iterator[None]:
+    """Ends the streams once the supervisor, if there is one, begins to stop this process or one in front of it."""
+    descriptor = os.environ.get(STOP_DESCRIPTOR_VARIABLE)
+    if descriptor is None:
+        yield
+        return
+    loop, number = asyncio.get_running_loop(), int(descriptor)
+
+    def end_streams() -> None:
+        loop.remove_reader(number)
+        feed.go_away(STREAM_SPREAD_SECONDS)
+
+    loop.add_reader(number, end_streams)
+    try:
+        yield
+    finally:
+        loop.remove_reader(number)
 
 
 def opened_feed(engine: Engine, metrics: Metrics, streams_per_address: int) -> Feed:

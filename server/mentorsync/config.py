@@ -21,6 +21,8 @@ DATABASE_URL_RULE = (
 )
 # Not a setting: the supervisor gives the embedded service the path of the Unix socket for health and reflection.
 HEALTH_SOCKET_VARIABLE = "MENTORSYNC_HEALTH_SOCKET"
+# Nor is this: the number of a descriptor, inherited from the supervisor, that reaches its end when a stop begins.
+STOP_DESCRIPTOR_VARIABLE = "MENTORSYNC_STOP_DESCRIPTOR"
 
 
 class SettingsError(Exception):

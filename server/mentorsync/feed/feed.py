@@ -1,6 +1,7 @@
 """The feed of one process, for any number of event loops."""
 
 import asyncio
+import logging
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,8 @@ from mentorsync.feed.subscribers import Subscribers
 from mentorsync.feed.tail import Tail
 from mentorsync.storage.change_reader import ChangeReader
 from mentorsync.storage.store import Commit
+
+logger = logging.getLogger(__name__)
 
 
 class Feed:
@@ -78,6 +81,7 @@ class Feed:
         with self._lock:
             self._is_stopping = True
             subscribers = self.subscribers
+        logger.info("ending %d streams of the live feed", self.slots.used)
         for some in subscribers:
             with suppress(RuntimeError):  # the loop has been closed, and its streams with it
                 some.loop.call_soon_threadsafe(some.go_away, seconds)

@@ -146,9 +146,9 @@ class Stream:
         while True:
             if self._among.ring is not self._ring:
                 raise ResetError(ResetReason.FOREIGN)
-            if subscriber.is_leaving:
+            if subscriber.is_leaving or subscriber.is_stalled:
                 await self._send(self._format.going_away())
-                return End.STOPPING
+                return End.STALLED if subscriber.is_stalled else End.STOPPING
             changes = self._among.take(subscriber)
             if changes is None:
                 await self._catch_up()

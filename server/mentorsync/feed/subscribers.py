@@ -57,8 +57,8 @@ class Subscriber:
             self.waiter.set_result(None)
 
     def cut_if_sending_since(self, time: float) -> None:
-        """Cancels the stream if its receiver has not taken a message that was sent at this time or before."""
-        if self.sending_since is not None and self.sending_since <= time and not self.is_stalled:
+        """Cancels the stream if its receiver still has not taken the message that was sent then."""
+        if self.sending_since == time:
             self.is_stalled = True
             self.task.cancel()
 
@@ -256,14 +256,16 @@ class Subscribers:
         return tuple(marked)
 
     async def _run_ticks(self) -> None:
-        """Wakes those whose time has come, and cuts those who do not read."""
+        """Wakes those whose time has come, and marks those who do not read. The gateway cuts these off."""
         while True:
             await asyncio.sleep(time_limits.HEARTBEAT_SECONDS / TICKS)
             now = self.loop.time()
             for subscriber in tuple(self._all):
-                if subscriber.due <= now:
+                since = subscriber.sending_since
+                if since is None and subscriber.due <= now:
                     subscriber.wake()
-                subscriber.cut_if_sending_since(now - time_limits.STALLED_SECONDS)
+                elif since is not None and now - since > time_limits.STALLED_SECONDS:
+                    subscriber.is_stalled = True
 
 
 def _leave(subscriber: Subscriber) -> None:

@@ -52,6 +52,10 @@ class Server:
         assert self._child
         return await self._child.wait()
 
+    def announce_stop(self) -> None:
+        if self._child is not None:
+            self._child.announce_stop()
+
     async def drain(self, deadline: float) -> None:  # noqa: ARG002 - the server has a limit of its own
         if self._child is None or self._child.has_ended:
             return
