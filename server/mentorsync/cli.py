@@ -138,6 +138,17 @@ def purge(settings: argparse.Namespace) -> int:
     return 0
 
 
+def new_epoch(settings: argparse.Namespace) -> int:
+    from mentorsync.storage.epoch import renew_epoch
+    from mentorsync.storage.migrator import check_current
+
+    with opened_engine(settings) as engine:
+        check_current(engine)
+        epoch = renew_epoch(engine)
+        say(f"{engine}: the epoch is now {epoch.after} and was {epoch.before}: cursors from before are not continued")
+    return 0
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turns the failures of storage that prevent a start into the one error that `main` prints."""
@@ -221,7 +232,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(function: object, settings: tuple[Setting, ...], meaning: str) -> argparse.ArgumentParser:
-        name = function.__name__  # type: ignore[attr-defined]
+        name = function.__name__.replace("_", "-")  # type: ignore[attr-defined]
         command = commands.add_parser(name, help=meaning, description=f"{meaning[0].upper()}{meaning[1:]}.")
         add_flags(command, settings)
         command.set_defaults(function=function, settings=settings)
@@ -263,6 +274,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="age of an event's last change, as in 90s, 15m, 12h, 30d (default 30d); "
         "keep it at least as long as a phone may be offline",
     )
+    add(new_epoch, (DATABASE_URL,), "end the validity of all cursors of the live feed, after a restore of the database")
     return parser
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from peewee import JOIN, SQL, Database, Select, fn
 
 from mentorsync.storage.change_reader import EventChange, LogPosition
-from mentorsync.storage.models import PENDING, EventModel, HistoryModel, LogModel, MentorModel
+from mentorsync.storage.models import PENDING, THE_HISTORY, EventModel, HistoryModel, LogModel, MentorModel
 from mentorsync.storage.statements import OF_THE_MENTOR, PUBLISHED_FIELDS, SNAPSHOT_EVENTS, compiled
 
 CHANGE_FIELDS = (  # those of EventChange, in its order
@@ -34,7 +34,7 @@ class ChangeStatements:
     def __init__(self, database: Database) -> None:
         parameter = SQL(database.param)
         position = HistoryModel.select(HistoryModel.epoch, LogModel.last_revision, HistoryModel.purged_revision)
-        position = position.join(LogModel, JOIN.CROSS).alias("position")
+        position = position.join(LogModel, JOIN.CROSS).where(THE_HISTORY).alias("position")
         self.position = compiled(Select([position], position_columns(position)), database)
 
         # Parameters: revision, limit.

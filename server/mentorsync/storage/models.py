@@ -54,6 +54,9 @@ class HistoryModel(Model):
         table_name = "history"
 
 
+THE_HISTORY = HistoryModel.id == SQL("1")  # PostgreSQL would otherwise read all dead versions of the row
+
+
 class MentorModel(Model):
     """domain.records.Mentor, field for field and in its order."""
 

@@ -11,7 +11,7 @@ from mentorsync.storage.change_statements import (
     pending_after,
     position_columns,
 )
-from mentorsync.storage.models import EventModel, HeadModel, HistoryModel, MentorModel
+from mentorsync.storage.models import THE_HISTORY, EventModel, HeadModel, HistoryModel, MentorModel
 from mentorsync.storage.postgres.statements import member_of, newest_head
 from mentorsync.storage.statements import OF_THE_MENTOR, SNAPSHOT_LIMIT, compiled, pending, published
 
@@ -29,7 +29,7 @@ class PostgresChangeStatements:
         head = newest_head(HeadModel.last_revision, HeadModel.first_pending).alias("head")
         epoch = SQL(f"(epoch # {TIMELINE})").alias("epoch")
         position = HistoryModel.select(epoch, head.c.last_revision, head.c.first_pending, HistoryModel.purged_revision)
-        position = position.join(head, JOIN.CROSS).alias("position")
+        position = position.join(head, JOIN.CROSS).where(THE_HISTORY).alias("position")
         self.position = compiled(Select([position], position_columns(position)), database)
 
         events = changes_after(parameter)
