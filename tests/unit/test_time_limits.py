@@ -62,7 +62,7 @@ def test_envoy_is_configured_with_these_limits() -> None:
 
 
 def test_a_stream_outlives_every_limit_of_calls() -> None:
-    """Envoy ends it only after three silent heartbeats. At a stop, all streams have been told before listeners close."""
+    """Envoy ends it only after three silent heartbeats. At a stop, all have been told before listeners close."""
     (stream,) = (route["route"] for route in contract_routes(CONFIG) if "request_headers_to_add" not in route)
     assert seconds(stream["timeout"]) == 0
     assert seconds(stream["idle_timeout"]) == limits.STREAM_SILENCE_SECONDS == 3 * limits.HEARTBEAT_SECONDS
