@@ -79,7 +79,7 @@ def service(request: pytest.FixtureRequest, run: Run, databases: Databases) -> I
     mode, _, engine = request.param.partition("-")
     with ExitStack() as stack:
         database_url = stack.enter_context(databases.fresh() if engine == "postgres" else fresh_file())
-        yield stack.enter_context(MODES[mode](run, database_url, MENTORSYNC_STREAMS_PER_ADDRESS="10"))
+        yield stack.enter_context(MODES[mode](run, database_url, MENTORSYNC_STREAMS_PER_ADDRESS="1000"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import time
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from google.rpc import code_pb2, status_pb2
@@ -80,5 +81,5 @@ def _call_context(context: Any) -> CallContext:
 
 
 def _host(peer: str) -> str:
-    """The address of a peer such as ipv4:127.0.0.1:1234, without its port."""
-    return peer.rpartition(":")[0]
+    """The address in ipv4:127.0.0.1:1234 or ipv6:%5B::1%5D:1234, as Envoy writes it."""
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
