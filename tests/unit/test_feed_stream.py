@@ -73,9 +73,7 @@ class Harness:
         self.log.epoch += 1
 
     @asynccontextmanager
-    async def stream(
-        self, *mentor_ids: str, cursor: Cursor | None = None, seconds: float = 60
-    ) -> AsyncIterator["Received"]:
+    async def stream(self, *mentor_ids: str, cursor: Cursor | None = None) -> AsyncIterator["Received"]:
         received = Received()
         request = FeedRequest(frozenset(mentor_ids), cursor, changes_only=False, seconds=60)
         task = asyncio.ensure_future(self.feed.stream(request, Messages(), "here", received.take))
