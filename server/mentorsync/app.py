@@ -92,7 +92,9 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
     engine = open_engine(settings.database_url)
     health = Health()
     async with opened_storage(engine, metrics, settings.streams_per_address) as storage:
-        service = Service(Calls(*storage), metrics, call_log if logger.isEnabledFor(logging.INFO) else None)
+        call_log_if_wanted = call_log if logger.isEnabledFor(logging.INFO) else None
+        requires_token = bool(settings.jwt_issuer)
+        service = Service(Calls(*storage), metrics, call_log_if_wanted, requires_token=requires_token)
         metrics_server = listening_metrics_server(metrics, settings.metrics_address)
         grpc_server = (
             serving_health(health, health_socket) if health_socket else serving(service, health, settings.grpc_address)

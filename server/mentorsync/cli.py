@@ -15,9 +15,11 @@ from mentorsync.config import (
     GATEWAY_ADMIN_ADDRESS,
     GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
+    JWT_ISSUER,
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    PAGES,
     REST_ADDRESS,
     STREAMS_PER_ADDRESS,
     Address,
@@ -27,6 +29,7 @@ from mentorsync.config import (
     parse_address,
     resolve,
 )
+from mentorsync.extras import check_extras
 from mentorsync.system_limits import MIN_ENVOY_ADDRESS_SPACE, MIN_SERVER_ADDRESS_SPACE, check_limits
 
 if TYPE_CHECKING:
@@ -210,12 +213,13 @@ def parse_age(text: str) -> int:
     return int(match[1]) * SECONDS[match[2]]
 
 
-GATEWAY_SETTINGS = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
+GATEWAY_SETTINGS = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS, PAGES)
 UP_SETTINGS = (
     DATABASE_URL,
     GRPC_ADDRESS,
     METRICS_ADDRESS,
     *GATEWAY_SETTINGS,
+    JWT_ISSUER,
     STREAMS_PER_ADDRESS,
     LOG_LEVEL,
     LOG_FORMAT,
@@ -250,11 +254,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="number of processes on the same addresses, or with --separate of servers behind the gateway; more than 1 "
         "requires PostgreSQL, and those that end are restarted (default 1)",
     )
-    add(
-        serve,
-        (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, STREAMS_PER_ADDRESS, LOG_LEVEL, LOG_FORMAT),
-        "run the gRPC server",
+    serve_settings = (
+        DATABASE_URL,
+        GRPC_ADDRESS,
+        METRICS_ADDRESS,
+        JWT_ISSUER,
+        STREAMS_PER_ADDRESS,
+        LOG_LEVEL,
+        LOG_FORMAT,
     )
+    add(serve, serve_settings, "run the gRPC server")
     command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT), "run the REST gateway in front of gRPC servers")
     command.add_argument(
         "--upstream",
@@ -281,6 +290,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
+        check_extras(parsed.function.__name__)
         values = resolve(parsed, parsed.settings)
         return int(parsed.function(argparse.Namespace(**vars(parsed) | vars(values))))
     except SettingsError as error:

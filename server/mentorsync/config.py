@@ -13,6 +13,7 @@ STREAMS_RULE = f"must be a number from 1 to {MAX_STREAMS}"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESS_RULE = "must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080"
 LOG_LEVEL_RULE = f"must be one of {', '.join(LOG_LEVELS)}"
+SWITCH_RULE = "must be on or off"
 LOG_FORMATS = ("auto", "text", "json")
 LOG_FORMAT_RULE = f"must be one of {', '.join(LOG_FORMATS)}"
 DATABASE_URL_RULE = (
@@ -68,6 +69,12 @@ def parse_log_format(text: str) -> str:
     if text not in LOG_FORMATS:
         raise ValueError(LOG_FORMAT_RULE)
     return text
+
+
+def parse_switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(SWITCH_RULE)
+    return text == "on"
 
 
 def parse_database_url(text: str) -> str:
@@ -134,6 +141,12 @@ STREAMS_PER_ADDRESS = Setting(
     parse_streams,
     STREAMS_RULE,
     "how many streams of the live feed one client address may have; a proxy that hides its clients counts as one",
+)
+JWT_ISSUER = Setting(
+    "jwt_issuer", "", str, "must be a text", "issuer of the tokens that callers need; without it, callers need none"
+)
+PAGES = Setting(
+    "pages", "on", parse_switch, SWITCH_RULE, "whether the gateway serves /docs and /openapi.yaml at the REST address"
 )
 LOG_LEVEL = Setting("log_level", "info", parse_log_level, LOG_LEVEL_RULE, "least severe level that is logged")
 LOG_FORMAT = Setting(

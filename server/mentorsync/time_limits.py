@@ -9,6 +9,7 @@ IDLE_IN_TRANSACTION_SECONDS = 2.0  # PostgreSQL ends the transaction of a frozen
 CONNECT_SECONDS = 2.0  # to open a connection to PostgreSQL
 PROBE_ANSWER_SECONDS = 3.0  # a health probe may queue behind reads; it must fail long before a call does
 RETRY_SECONDS = 3.0  # a write is tried again for this long, so that a restart of the database goes unnoticed
+TRANSACTION_SECONDS = 4.0  # PostgreSQL ends a write that keeps the log for longer, from version 17 on
 BUSY_SECONDS = 5.0  # a SQLite write waits this long for another process, such as a purge, to end its batch
 LOCK_SECONDS = 5.0  # a PostgreSQL write waits for the log: longer than two frozen replicas can hold it
 READ_SECONDS = 5.0  # PostgreSQL ends a read that takes longer, even if its caller has disconnected

@@ -2,17 +2,19 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
+from mentorsync.storage.models import PENDING as IS_PENDING
 
 from tests.benchmarks.filling import fill, fill_orm
 from tests.benchmarks.load.result import LoadResult
 
 MENTORS = 1_000
-PENDING = 1_000  # the events that list calls return
+PENDING = 1_000  # one for each mentor; the templates have more of them
 SUBMITTING_MENTORS = 10_000  # most of them have no event yet
 # Updates and deletes each have a range of CHANGED events, which they change in turn. No measurement reaches its end.
 FIRST_UPDATED = 2_000
@@ -20,6 +22,19 @@ FIRST_DELETED = 51_000
 CHANGED = 49_000
 EVENTS = 100_000
 EVENTS_OF_A_MENTOR = 10  # in the growth benchmark
+
+
+class MentorGroup(NamedTuple):
+    """Some of the MENTORS, who all have the same number of pending events in the templates."""
+
+    first: int
+    mentors: int
+    pending: int
+
+
+ONE_PENDING = MentorGroup(0, 800, 1)
+TWENTY_PENDING = MentorGroup(800, 100, 20)
+HUNDRED_PENDING = MentorGroup(900, 100, 100)
 # SQL conditions. Each selects the events that an operation has changed.
 CONDITIONS = {"submit": "TRUE", "update": "reason LIKE 'Corrected%'", "delete": "deleted_at IS NOT NULL"}
 
@@ -73,8 +88,24 @@ class Templates:
         self._paths = {"events": directory / "events.template", "event": directory / "event.template"}
         fill(f"sqlite:///{self._paths['events']}", EVENTS, PENDING, MENTORS)
         fill_orm(f"sqlite:///{self._paths['event']}", EVENTS, PENDING, MENTORS)
+        with closing(sqlite3.connect(self._paths["events"])) as events, events:
+            _make_pending(events, "events", "sequence", "acknowledged = FALSE")
+            counted = f"SELECT COUNT(*) FROM events WHERE {IS_PENDING.sql} AND events.mentor_id = mentors.mentor_id"  # noqa: S608 - of our own names
+            events.execute(f"UPDATE mentors SET pending_total = ({counted})")  # noqa: S608 - as above
+            events.execute("UPDATE log SET pending_total = (SELECT SUM(pending_total) FROM mentors)")
+        with closing(sqlite3.connect(self._paths["event"])) as orm_events, orm_events:
+            _make_pending(orm_events, "event", "id", "acknowledged = FALSE, pending = TRUE")
 
     def copy(self, table: str, path: Path) -> EventTable:
         """table: "events" for the service's schema, "event" for the ORM's."""
         shutil.copyfile(self._paths[table], path)
         return EventTable(f"sqlite:///{path}", table)
+
+
+def _make_pending(connection: sqlite3.Connection, table: str, order: str, changes: str) -> None:
+    """Makes more events pending. Event n is of the mentor n modulo MENTORS; `order` is the column of n."""
+    for first, mentors, pending in (TWENTY_PENDING, HUNDRED_PENDING):
+        connection.execute(
+            f"UPDATE {table} SET {changes} WHERE {order} <= {pending * MENTORS} "  # noqa: S608 - of our own names
+            f"AND {order} % {MENTORS} BETWEEN {first} AND {first + mentors - 1}"
+        )

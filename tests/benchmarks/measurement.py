@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Self
 
 from tests.benchmarks.cells import Cell
 
+LOAD_GENERATOR = "load generator"  # the name under which `cpu` has the load generator
+
 
 class Measurement(NamedTuple):
     """throughput: requests per second. p50, p99: microseconds. cpu: microseconds per request, by process name. fault: a
@@ -20,13 +22,18 @@ class Measurement(NamedTuple):
     cpu: Mapping[str, float]
     fault: str
 
+    @property
+    def service_cpu(self) -> float:
+        """CPU microseconds per request, without those of the load generator."""
+        return sum(microseconds for process, microseconds in self.cpu.items() if process != LOAD_GENERATOR)
+
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         return cls(**value | {"cell": Cell(*value["cell"])})
 
 
 def by_round(measurements: Iterable[Measurement], variant: str, cell: Cell, metric: str) -> dict[int, float]:
-    """The values of one metric for a variant under a load, by round. `metric` names a field of Measurement."""
+    """The values of one metric for a variant under a load, by round. `metric` names an attribute of Measurement."""
     return {measurement.round: getattr(measurement, metric) for measurement in select(measurements, variant, cell)}
 
 

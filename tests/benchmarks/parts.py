@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tests.benchmarks.cells import DISK_SYNC, REST_SUBMIT_1, REST_SUBMIT_64, STORAGE_SUBMIT_64, Cell
 from tests.benchmarks.markdown import table
-from tests.benchmarks.measurement import Measurement, select
+from tests.benchmarks.measurement import select
 from tests.benchmarks.results import Comparison
 from tests.benchmarks.statistics import Summary
 from tests.benchmarks.variants import EMBEDDED, EMBEDDED_ECHO, ENGINE, FDATASYNC, Variant
@@ -51,11 +51,7 @@ def _latency_parts(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def _median_cpu(comparison: Comparison, variant: Variant, cell: Cell) -> float:
-    return _median(_service_cpu(measurement) for measurement in select(comparison.measurements, variant.name, cell))
-
-
-def _service_cpu(measurement: Measurement) -> float:
-    return sum(microseconds for process, microseconds in measurement.cpu.items() if process != "load generator")
+    return _median(measurement.service_cpu for measurement in select(comparison.measurements, variant.name, cell))
 
 
 def _median_latency(comparison: Comparison, variant: Variant, cell: Cell) -> float:

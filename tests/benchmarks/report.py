@@ -59,7 +59,7 @@ def load_table(comparison: Comparison, transport: str) -> str:
         for cell in CELLS
         if cell.transport == transport
         for variant in VARIANTS
-        if cell in variant.cells
+        if cell in variant.cells and select(comparison.measurements, variant.name, cell)
     ]
     return table(("Load", "Variant", "Requests/s", "p50 ms", "p99 ms", "CPU µs per request"), rows)
 
@@ -87,7 +87,7 @@ def cpu_split(measurements: Sequence[Measurement], variant: str, cell: Cell) -> 
 
 def noise_table(comparison: Comparison) -> str:
     rows = []
-    for cell in EMBEDDED.cells:
+    for cell in EMBEDDED_AGAIN.cells:
         again, once = (
             by_round(comparison.measurements, variant.name, cell, "throughput")
             for variant in (EMBEDDED_AGAIN, EMBEDDED)
@@ -151,5 +151,7 @@ def soak_table(soak: Soak) -> str:
 
 
 def machine_table(comparison: Comparison) -> str:
-    facts = comparison.machine | {"rounds": f"{comparison.rounds}, with {comparison.seconds} s for each measurement"}
+    facts = comparison.machine | {
+        "rounds": f"{comparison.rounds}, with {comparison.seconds} s for each measurement of writes"
+    }
     return table(("Fact", "Value"), facts.items())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks.compare import require_tools, work_directory
 from tests.benchmarks.conversation import call_every_endpoint
-from tests.benchmarks.databases import MENTORS, Templates
+from tests.benchmarks.databases import Templates
 from tests.benchmarks.load.disconnecting import DisconnectingClients
 from tests.benchmarks.load.result import LoadResult
 from tests.benchmarks.load.wrk import Requests, start_wrk, wait_for_result
@@ -20,6 +20,7 @@ from tests.benchmarks.processes import Footprint, Program, python_module
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import soak_table
 from tests.benchmarks.results import Soak, SoakSample, result_path, save
+from tests.benchmarks.subjects import REQUESTS
 from tests.benchmarks.variants import FREE_ADDRESSES, MENTORSYNC, UP_REST
 
 FULL_SECONDS = 600
@@ -28,7 +29,7 @@ SAMPLE_SECONDS = 10  # of load between two samples
 SUBMITTING_MENTORS = 1_000_000  # with so many mentors, each mentor's snapshot stays small
 LOAD = (
     (Requests("submit", mentors=SUBMITTING_MENTORS), 32),
-    (Requests("snapshot", mentors=MENTORS), 24),
+    (REQUESTS["snapshot"], 24),
     (Requests("list"), 8),
 )
 IDLE_SECONDS = 3  # before the last sample, so that connections and buffers can be released

@@ -13,21 +13,33 @@ from tests.benchmarks.databases import (
     CHANGED,
     FIRST_DELETED,
     FIRST_UPDATED,
-    MENTORS,
+    HUNDRED_PENDING,
+    ONE_PENDING,
     SUBMITTING_MENTORS,
+    TWENTY_PENDING,
     EventTable,
+    MentorGroup,
     fault_of,
 )
 from tests.benchmarks.load.h2load import run_h2load
 from tests.benchmarks.load.result import LoadResult
 from tests.benchmarks.load.wrk import Requests, run_wrk
-from tests.benchmarks.measurement import Measurement
+from tests.benchmarks.measurement import LOAD_GENERATOR, Measurement
 from tests.benchmarks.processes import Program, cpu_seconds, python_module
+
+
+def snapshots(group: MentorGroup) -> Requests:
+    return Requests("snapshot", first_mentor=group.first, mentors=group.mentors)
+
 
 REQUESTS = {
     "submit": Requests("submit", mentors=SUBMITTING_MENTORS),
-    "snapshot": Requests("snapshot", mentors=MENTORS),
+    "snapshot": snapshots(ONE_PENDING),
+    "snapshot of 20": snapshots(TWENTY_PENDING),
+    "snapshot of 100": snapshots(HUNDRED_PENDING),
     "list": Requests("list"),
+    "list of 1": Requests("list", limit=1),
+    "list of 100": Requests("list", limit=100),
     "update": Requests("update", first_event=FIRST_UPDATED, events=CHANGED),
     "delete": Requests("delete", first_event=FIRST_DELETED, events=CHANGED),
 }
@@ -99,6 +111,6 @@ def _measurement(  # noqa: PLR0913, PLR0917 - one for each part of a measurement
     variant: str, cell: Cell, number: int, load: LoadResult, cpu: dict[str, float], fault: str
 ) -> Measurement:
     """cpu: seconds by process name, without the load generator."""
-    seconds = cpu | {"load generator": load.generator}
+    seconds = cpu | {LOAD_GENERATOR: load.generator}
     per_request = {name: value / max(load.requests, 1) * 1e6 for name, value in seconds.items() if value}
     return Measurement(variant, cell, number, load.requests / load.seconds, load.p50, load.p99, per_request, fault)

@@ -66,6 +66,10 @@ RATIO_ROWS = (
     RatioRow("throughput", cells.REST_SUBMIT_64, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(1.5, 2.2)),
     RatioRow("throughput", cells.REST_SNAPSHOT_16, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(1.5, 2)),
     RatioRow("throughput", cells.REST_SNAPSHOT_64, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(2, 3)),
+    RatioRow("throughput", cells.REST_SNAPSHOT_OF_100_16, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(2, 3)),
+    RatioRow("throughput", cells.REST_SNAPSHOT_OF_100_64, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(2, 3)),
+    RatioRow("throughput", cells.REST_LIST_OF_100_16, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(2, 3)),
+    RatioRow("throughput", cells.REST_LIST_OF_100_64, v.EMBEDDED, v.FASTAPI_ENGINE, Bound(2, 3)),
     RatioRow("throughput", cells.REST_SUBMIT_64, v.SEPARATE, v.FASTAPI_ORM, Bound(4.5, 6)),
     RatioRow("throughput", cells.GRPC_SUBMIT_64, v.GRPC_SERVER, v.GRPC_ECHO, Bound(0.65, 0.8)),
     RatioRow("throughput", cells.GRPC_SNAPSHOT_16, v.GRPC_SERVER, v.GRPC_ECHO, Bound(0.8, 0.9)),
@@ -81,6 +85,13 @@ RATIO_ROWS = (
     RatioRow("throughput", cells.REST_SNAPSHOT_16, v.EMBEDDED, v.SEPARATE, Bound(2.2, 2.2)),
     RatioRow("throughput", cells.REST_SNAPSHOT_64, v.EMBEDDED, v.SEPARATE, Bound(3, 3)),
 )
+# Loads of 100 events, and the same of one event.
+HUNDRED_AND_ONE = (
+    (cells.REST_LIST_OF_100_16, cells.REST_LIST_OF_1_16),
+    (cells.REST_LIST_OF_100_64, cells.REST_LIST_OF_1_64),
+    (cells.REST_SNAPSHOT_OF_100_16, cells.REST_SNAPSHOT_16),
+    (cells.REST_SNAPSHOT_OF_100_64, cells.REST_SNAPSHOT_64),
+)
 GROWING = ("page 1", "snapshot", "submit", "update")
 
 
@@ -88,6 +99,8 @@ def all_targets(results: Results) -> list[Target]:
     """All targets, measured or not."""
     return [
         *comparison_targets(results.comparison),
+        *page_targets(results.comparison),
+        replicas_target(results.replicas),
         *growth_targets(results.growth),
         *soak_targets(results.soak),
         Target(
@@ -105,6 +118,23 @@ def comparison_targets(comparison: Comparison) -> Iterator[Target]:
         )
         description = f"{row.cell}: {row.label} of {row.variant.name}, compared with {row.base.name}"
         yield Target(description, row.bound, ratios(values, base))
+
+
+def page_targets(comparison: Comparison) -> Iterator[Target]:
+    for pair in HUNDRED_AND_ONE:
+        hundred, one = (by_round(comparison.measurements, v.EMBEDDED.name, cell, "service_cpu") for cell in pair)
+        description = f"{pair[0]}: CPU time of embedded, compared with {pair[1].operation}"
+        yield Target(description, at_most(4, 2.5), ratios(hundred, one))
+
+
+def replicas_target(replicas: Comparison | None) -> Target:
+    cell = cells.REST_SUBMIT_64
+    whole, separate = (
+        by_round(replicas.measurements if replicas else [], name, cell, "throughput")
+        for name in ("2 replicas, whole", "2 replicas")
+    )
+    description = f"{cell} on PostgreSQL: throughput of 2 whole replicas, compared with 2 separate ones"
+    return Target(description, Bound(1.6, 2), ratios(whole, separate))
 
 
 def growth_targets(growth: Growth | None) -> Iterator[Target]:

@@ -163,11 +163,12 @@ def _new_postgres_database(resources: RoundResources, name: str) -> str:
 
 
 ECHO_CELLS = (cells.REST_SNAPSHOT_64, cells.REST_SUBMIT_1, cells.REST_SUBMIT_64)
-EMBEDDED = Variant("embedded", cells.REST_CELLS, up())
+ALL_REST_CELLS = (*cells.PAGE_CELLS, *cells.REST_CELLS)
+EMBEDDED = Variant("embedded", ALL_REST_CELLS, up())
 EMBEDDED_AGAIN = Variant("embedded, again", cells.REST_CELLS, up())
 SEPARATE = Variant("separate", cells.REST_CELLS, up("--separate"))
 FASTAPI_ORM = Variant("FastAPI + Peewee ORM", cells.REST_CELLS, uvicorn("rest_orm", "event"))
-FASTAPI_ENGINE = Variant("FastAPI + our engine", cells.REST_CELLS, uvicorn("rest_engine", "events", *TUNED))
+FASTAPI_ENGINE = Variant("FastAPI + our engine", ALL_REST_CELLS, uvicorn("rest_engine", "events", *TUNED))
 EMBEDDED_ECHO = Variant("echo inside Envoy", ECHO_CELLS, start_embedded_echo)
 ECHO_BEHIND_ENVOY = Variant("grpc.aio echo behind Envoy", ECHO_CELLS, start_echo_behind_envoy)
 EMBEDDED_GRPC = Variant("embedded", cells.GRPC_CELLS, start_up_for_grpc)

@@ -56,7 +56,7 @@ if __name__ == "__main__":
     store: type[NotingStore] = NotingStore
     if "without-lock" in sys.argv:
         store = LocklessStore
-        heads.LOCK_LOG = "SELECT 1"
+        heads.LOCK_LOG_WITH_LIMIT = heads.LOCK_LOG = "SELECT 1"
         heads.INSERT_HEAD = f"{heads.INSERT_HEAD} {OVERWRITE}"
         heads.INSERT_RAISED_HEAD = f"{heads.INSERT_RAISED_HEAD} {OVERWRITE}"
         write_queue.MAX_BATCH_OPERATIONS = 1

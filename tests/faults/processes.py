@@ -81,22 +81,25 @@ class Server:
 class Up:
     """A running `mentorsync up` with replicas.
 
-    rest: the URL of the REST listener. grpc: the address on which Envoy serves gRPC. admin: the replicas' admin URLs.
+    rest: the URL of the REST listener. grpc: the address on which Envoy serves gRPC, or else that of the first server.
+    admin: the replicas' admin URLs.
     """
 
     def __init__(self, pid: int, printed: Mapping[str, str], replicas: int) -> None:
         self.rest = printed["REST"]
-        self.grpc = printed.get("balanced", printed["gRPC"]).split(maxsplit=1)[0]
+        self.grpc = printed.get("balanced", printed["gRPC"]).split(maxsplit=1)[0].rstrip(",")
         self.admin = printed["admin"].split(", ")
-        self._pid = pid
+        self.pid = pid
         self._count = replicas
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, database_url: str, replicas: int, *flags: str) -> AsyncIterator["Up"]:
+    async def running(
+        cls, database_url: str, replicas: int, *flags: str, program: Sequence[str] = MENTORSYNC
+    ) -> AsyncIterator["Up"]:
         """With --separate the gateway listens for gRPC too."""
         settings = {"gateway_grpc_address": "127.0.0.1:0"} if "--separate" in flags else {}
-        command = (*MENTORSYNC, "up", "--replicas", str(replicas), *flags)
+        command = (*program, "up", "--replicas", str(replicas), *flags)
         async with running(command, database_url, **settings) as process:
             assert process.stdout
             printed: dict[str, str] = {}
@@ -106,11 +109,11 @@ class Up:
             yield cls(process.pid, printed, replicas)
 
     def signal(self, number: signal.Signals) -> None:
-        os.kill(self._pid, number)
+        os.kill(self.pid, number)
 
     def replicas(self) -> list[int]:
         """The ids of the running replica processes. With --separate, the gateway is not one of them."""
-        children = Path(f"/proc/{self._pid}/task/{self._pid}/children").read_text().split()
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         servers = [pid for pid in children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
         return [int(pid) for pid in servers or children]
 

@@ -2,15 +2,22 @@
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import grpc
+import httpx
 import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
+from mentorsync.domain.operations import SubmitOperation
+from mentorsync.domain.status import EventType
+from mentorsync.storage.postgres import heads
+from mentorsync.storage.postgres.engine import PostgresEngine
 
-from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, check_database, grpc_submit
-from tests.faults.processes import POLL_SECONDS, Server
+from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, check_database, grpc_submit, rest_submit
+from tests.faults.processes import POLL_SECONDS, Server, Up
 from tests.grpc_client import Connect, failure
 from tests.postgres_server import PostgresServer
 from tests.storage.commit_proxy import CommitProxy
@@ -25,11 +32,41 @@ HANGS_IN_A_BATCH = (
     "AND clock_timestamp() - state_change > interval '0.1 s'"
 )
 REPLICATION = "SELECT sync_state FROM pg_stat_replication"
+WAITS_FOR_THE_STANDBY = (
+    "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND clock_timestamp() - query_start > interval '0.5 s'"
+)
 WAITS_FOR_THE_LOG = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 async def start_servers(stack: AsyncExitStack, url: str, connect: Connect, count: int) -> list[Server]:
     return list(await asyncio.gather(*(stack.enter_async_context(Server.running(url, connect)) for _ in range(count))))
+
+
+class Loaded(NamedTuple):
+    servers: list[Server]
+    loads: list[Load]
+
+    async def wait_for_answers(self) -> None:
+        for load in self.loads:
+            await load.wait_for_answers(within=RECOVERY_SECONDS)
+
+    async def wait_for_refusals(self) -> None:
+        for load in self.loads:
+            await load.wait_for_refusals(within=RECOVERY_SECONDS)
+
+
+@asynccontextmanager
+async def loaded(url: str, connect: Connect) -> AsyncIterator[Loaded]:
+    """A server of each layout on one database, with a load over gRPC on both and one over REST."""
+    async with AsyncExitStack() as stack:
+        (one,) = await start_servers(stack, url, connect, 1)
+        up = await stack.enter_async_context(Up.running(url, 1))
+        whole = Server(up.pid, await stack.enter_async_context(connect(up.grpc)))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=up.rest, timeout=2 * CALL_SECONDS))
+        grpc_load = Load.running(grpc_submit([one.channel, whole.channel]), "grpc-")
+        rest_load = Load.running(rest_submit(client), "rest-")
+        loads = [await stack.enter_async_context(load) for load in (grpc_load, rest_load)]
+        yield Loaded([one, whole], loads)
 
 
 async def flood(submit: Submit) -> list[str]:
@@ -44,25 +81,22 @@ async def flood(submit: Submit) -> list[str]:
 async def test_the_database_is_killed_and_started_again(postgres: PostgresServer, connect: Connect) -> None:
     """During the outage health is NOT_SERVING and every call fails within its deadline. Then all recovers."""
     url = postgres.url("mentorsync")
-    async with AsyncExitStack() as stack:
-        servers = await start_servers(stack, url, connect, 2)
-        submit = grpc_submit([one.channel for one in servers])
-        load = await stack.enter_async_context(Load.running(submit))
+    async with loaded(url, connect) as service:
         postgres.kill()
-        await load.wait_for_refusals()
-        for one in servers:
+        await service.wait_for_refusals()
+        for one in service.servers:
             await one.wait_for_health(serving=False)
             read = MentorStatusSyncStub(one.channel).GetMentorStatus(pb.GetMentorStatusRequest(mentor_id="mntr_1"))
             refusal = await failure(read)
             assert refusal.code is grpc.StatusCode.UNAVAILABLE
             assert "RetryInfo" in refusal.details
-        assert set(await flood(submit)) == {"STORAGE_UNAVAILABLE"}
+            assert set(await flood(grpc_submit([one.channel]))) == {"STORAGE_UNAVAILABLE"}
         await asyncio.to_thread(postgres.start)
-        await load.wait_for_answers(within=RECOVERY_SECONDS)
-        for one in servers:
+        await service.wait_for_answers()
+        for one in service.servers:
             await one.wait_for_health(serving=True)
-    assert load.slowest < CALL_SECONDS
-    check_database(url, load)
+    assert all(load.slowest < CALL_SECONDS for load in service.loads)
+    check_database(url, *service.loads)
 
 
 async def test_the_database_hangs_for_a_while(postgres: PostgresServer, connect: Connect) -> None:
@@ -90,30 +124,26 @@ async def test_the_database_hangs_for_a_while(postgres: PostgresServer, connect:
 async def test_connections_that_an_administrator_ends(postgres: PostgresServer, connect: Connect) -> None:
     """Each connection is opened again, and no call fails."""
     url = postgres.url("mentorsync")
-    async with AsyncExitStack() as stack:
-        servers = await start_servers(stack, url, connect, 2)
-        load = await stack.enter_async_context(Load.running(grpc_submit([one.channel for one in servers])))
+    async with loaded(url, connect) as service:
         for _ in range(5):
             assert await asyncio.to_thread(postgres.execute, END_ALL)
-            await load.wait_for_answers()
-    assert not load.unavailable
-    check_database(url, load)
+            await service.wait_for_answers()
+    assert not any(load.unavailable for load in service.loads)
+    check_database(url, *service.loads)
 
 
 async def test_connections_that_are_cut_at_commit(postgres: PostgresServer, connect: Connect) -> None:
     """The cut comes before the COMMIT or before its answer. The server looks up the outcome, and no call fails."""
     url = postgres.url("mentorsync")
     with CommitProxy(url) as proxy:
-        async with AsyncExitStack() as stack:
-            servers = await start_servers(stack, proxy.url, connect, 2)
-            load = await stack.enter_async_context(Load.running(grpc_submit([one.channel for one in servers])))
+        async with loaded(proxy.url, connect) as service:
             for cut in (proxy.cut_before_answer, proxy.cut_before_commit) * 3:
                 cut()
                 proxy.mend()
                 assert await asyncio.to_thread(proxy.cut.wait, RECOVERY_SECONDS)
-                await load.wait_for_answers()
-    assert not load.unavailable
-    check_database(url, load)
+                await service.wait_for_answers()
+    assert not any(load.unavailable for load in service.loads)
+    check_database(url, *service.loads)
 
 
 async def test_an_answer_to_commit_that_never_comes(postgres: PostgresServer, connect: Connect) -> None:
@@ -166,6 +196,30 @@ async def test_replicas_that_hang_inside_a_batch(postgres: PostgresServer, conne
     check_database(url, *loads)
 
 
+async def test_a_standby_that_hangs(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A COMMIT waits for its synchronous standby for longer than a server may keep the log, and then succeeds."""
+    monkeypatch.setattr(
+        heads, "LOCK_LOG_WITH_LIMIT", f"{heads.LOCK_LOG}, set_config('transaction_timeout', '0.1s', true)"
+    )
+    engine = PostgresEngine(postgres.url("mentorsync"))
+    standby = await asyncio.to_thread(postgres.standby)
+    try:
+        postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        postgres.execute("SELECT pg_reload_conf()")
+        standby.freeze()
+        store = engine.open_store()
+        submit = SubmitOperation("mntr_1", EventType.PAUSE, "", None, "key")
+        batch = asyncio.create_task(asyncio.to_thread(store.transact, [submit]))
+        while not postgres.execute(WAITS_FOR_THE_STANDBY):
+            await asyncio.sleep(POLL_SECONDS)
+        assert not batch.done()
+        standby.thaw()
+        assert (await batch).outcomes == store.transact([submit]).outcomes
+    finally:
+        engine.close()
+        standby.stop()
+
+
 async def test_a_standby_takes_over(postgres: PostgresServer, connect: Connect) -> None:
     """With a synchronous standby and a URL that names both, the loss of the primary loses nothing."""
     standby = await asyncio.to_thread(postgres.standby)
@@ -174,17 +228,15 @@ async def test_a_standby_takes_over(postgres: PostgresServer, connect: Connect) 
         postgres.execute("SELECT pg_reload_conf()")
         hosts = f"127.0.0.1:{postgres.port},127.0.0.1:{standby.port}"
         url = f"postgresql://postgres@{hosts}/mentorsync?target_session_attrs=read-write"
-        async with AsyncExitStack() as stack:
-            servers = await start_servers(stack, url, connect, 2)
-            load = await stack.enter_async_context(Load.running(grpc_submit([one.channel for one in servers])))
+        async with loaded(url, connect) as service:
             assert postgres.execute(REPLICATION) == [("sync",)]
             postgres.kill()
-            await load.wait_for_refusals()
+            await service.wait_for_refusals()
             await asyncio.to_thread(standby.promote)
-            await load.wait_for_answers(within=RECOVERY_SECONDS)
-            for one in servers:
+            await service.wait_for_answers()
+            for one in service.servers:
                 await one.wait_for_health(serving=True)
-        assert load.slowest < CALL_SECONDS
-        check_database(standby.url("mentorsync"), load)
+        assert all(load.slowest < CALL_SECONDS for load in service.loads)
+        check_database(standby.url("mentorsync"), *service.loads)
     finally:
         standby.stop()

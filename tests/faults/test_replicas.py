@@ -6,6 +6,7 @@ In both layouts: whole processes that share their addresses, and servers behind 
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -184,6 +185,18 @@ async def test_the_database_hangs(loaded: StartLoaded, postgres: PostgresServer)
         assert service.up.replicas() == before
     for load in service.loads:
         assert load.slowest < CALL_SECONDS
+
+
+async def test_replicas_where_envoy_cannot_host_python(postgres: PostgresServer, connect: Connect) -> None:
+    """`up` runs as many servers behind one gateway instead, and restarts one that ends."""
+    program = (sys.executable, "-m", "tests.faults.without_libpython")
+    async with Up.running(postgres.url("mentorsync"), 2, program=program) as up:
+        async with httpx.AsyncClient(base_url=up.rest) as client, connect(up.grpc) as channel:
+            sync_event_id = await rest_submit(client)("mntr_1", "reason", "key")
+            assert await grpc_submit([channel])("mntr_1", "reason", "key") == sync_event_id
+        killed, _ = up.replicas()
+        os.kill(killed, signal.SIGKILL)
+        await up.wait_until_replaced(killed)
 
 
 async def test_a_stop_under_load(postgres: PostgresServer) -> None:

@@ -112,7 +112,7 @@ EQUAL: dict[str, Request] = {
     "no service": Request("/", (b"",)),
     "a REST path": Request("/api/v1/mentor-status-sync/api/v1/mentor-status-sync", (b"",)),
     "unknown metadata": of_service("GetMentorStatus", UNKNOWN_MENTOR, metadata=(("a_b", "c"), ("d-bin", b"\0\xff"))),
-    "much metadata": of_service("GetMentorStatus", UNKNOWN_MENTOR, metadata=(("x-much", "x" * 7_000),)),
+    "much metadata": of_service("GetMentorStatus", UNKNOWN_MENTOR, metadata=(("x-much", "x" * 14_000),)),
     "many entries": of_service("GetMentorStatus", UNKNOWN_MENTOR, metadata=tuple((f"x-{n}", "") for n in range(80))),
 }
 SAME_CODE: dict[str, Request] = {

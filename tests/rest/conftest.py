@@ -26,7 +26,9 @@ from mentorsync.supervisor.stop import stop_in_order
 from mentorsync.time_limits import END_SECONDS
 from mentorsync_gateway.config import Address, Config, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
+from mentorsync_gateway.pages import with_pages
 
+from tests import openapi
 from tests.databases import Databases
 from tests.rest.answers import wait_for_status
 
@@ -37,6 +39,7 @@ STANDARD_ERROR = 2
 EXCHANGE_SECONDS = 20.0  # longer than any timeout of the gateway that a test waits for
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Change = Callable[[Config], Config]  # of Envoy's configuration, before it starts
 
 
 class Service(NamedTuple):
@@ -105,7 +108,9 @@ def fresh_file() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=EXCHANGE_SECONDS) as client:
+    """A client that compares every answer with openapi.yaml."""
+    hooks = {"response": [openapi.check]}
+    with httpx.Client(base_url=service.url, timeout=EXCHANGE_SECONDS, event_hooks=hooks) as client:
         yield client
 
 
@@ -124,17 +129,22 @@ def raw_exchange(rest: Address) -> Callable[[bytes], httpx.Response]:
     return partial(exchange, rest)
 
 
+def unchanged(config: Config) -> Config:
+    return config
+
+
 def command(name: str) -> list[str]:
     return [sys.executable, "-m", "mentorsync", name]
 
 
 @contextmanager
-def separate_gateway(run: Run, settings: dict[str, str]) -> Iterator[Envoy]:
+def separate_gateway(run: Run, settings: dict[str, str], change: Change = unchanged) -> Iterator[Envoy]:
     with subprocess.Popen(command("serve"), env=os.environ | settings, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout
             host, _, port = json.loads(server.stdout.readline())["grpc"].rpartition(":")
-            with running_gateway(run, separate(FREE_PORT, FREE_PORT, [(host, int(port))])) as gateway:
+            config = with_pages(change(separate(FREE_PORT, FREE_PORT, [(host, int(port))])))
+            with running_gateway(run, config) as gateway:
                 yield gateway
         finally:
             server.send_signal(signal.SIGINT)  # no other server takes over
@@ -153,11 +163,14 @@ def settings_for(database_url: str) -> dict[str, str]:
 
 @contextmanager
 def embedded_gateway(
-    run: Run, settings: dict[str, str], application: str = "mentorsync.embedded:app"
+    run: Run,
+    settings: dict[str, str],
+    application: str = "mentorsync.embedded:app",
+    change: Change = unchanged,
 ) -> Iterator[Envoy]:
     with tempfile.TemporaryDirectory() as directory:
         socket = str(Path(directory, "health.sock"))
-        config = embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket)
+        config = with_pages(change(embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket)))
         environment = embedded_environment() | settings | {HEALTH_SOCKET_VARIABLE: socket}
         with running_gateway(run, config, environment) as gateway:
             yield gateway
@@ -189,7 +202,9 @@ def exchange(rest: Address, request: bytes) -> httpx.Response:
 class StubServer:
     """A gRPC server that does what a test says, in place of the real one. `answer` gets the call's context."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.answer: Callable[[grpc.ServicerContext], bytes] = lambda _context: b""
         self.metadata: list[Mapping[str, Any]] = []  # of the calls that came, in order
         self.health = health.HealthServicer()
@@ -200,7 +215,11 @@ class StubServer:
             name: grpc.unary_unary_rpc_method_handler(self._handle) for name in METHODS
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        self.address: Address = (host, self._server.add_insecure_port(f"{host}:{port}"))
+        target = f"{host}:{port}"
+        bound = (
+            self._server.add_secure_port(target, credentials) if credentials else self._server.add_insecure_port(target)
+        )
+        self.address: Address = (host, bound)
         self._server.start()
 
     def stop(self) -> None:

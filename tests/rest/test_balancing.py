@@ -88,7 +88,8 @@ def test_a_call_is_retried_on_another_server_if_one_refuses_it(start_gateway: St
         assert refusing.refused
 
 
-def test_a_call_that_may_have_reached_a_server_is_not_retried(start_gateway: StartGateway) -> None:
+@pytest.mark.parametrize("last_words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["none", "not HTTP/2"])
+def test_a_call_that_may_have_reached_a_server_is_not_retried(start_gateway: StartGateway, last_words: bytes) -> None:
     """If the connection breaks after the call was sent, the gateway answers 503 and does not retry."""
     with socket.create_server(FREE_PORT) as listener, ThreadPoolExecutor(1) as pool:
         url = serve_config(
@@ -98,6 +99,8 @@ def test_a_call_that_may_have_reached_a_server_is_not_retried(start_gateway: Sta
         connection, _ = listener.accept()
         with connection:
             assert connection.recv(1)
+            if last_words:
+                connection.sendall(last_words)
         assert_unavailable(answer.result())
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):

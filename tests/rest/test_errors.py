@@ -12,6 +12,7 @@ from tests.rest.answers import assert_error
 EVENTS = f"{BASE}/events"
 EVENT = f"{EVENTS}/evt_00000000"
 MAX_BODY_BYTES = 16_384
+MAX_ECHO = 64  # characters
 PAUSE = '{"event_type": "PauseMentorEvent", "mentor_id": "mntr_1"'
 
 INVALID_ARGUMENT, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 5, 8, 12
@@ -136,6 +137,33 @@ def test_every_error_has_its_status_code_reason_and_bad_fields(client: httpx.Cli
     assert error_info(body)["reason"] == case.reason
     violations = [detail for detail in body["details"] if "field_violations" in detail]
     assert [violation["field"] for detail in violations for violation in detail["field_violations"]] == [*case.fields]
+
+
+ECHOES = {
+    "an unknown enum name": ("POST", EVENTS, '{{"event_type": "{0}"}}'),
+    "a word instead of a boolean": ("PUT", EVENT, '{{"acknowledged": "{0}"}}'),
+    "a bare word": ("POST", EVENTS, '{{"reason": {0}}}'),
+    "an object instead of a string": ("POST", EVENTS, '{{"reason": {{"{0}": 1}}}}'),
+    "unfinished JSON": ("POST", EVENTS, '{{"reason": "{0}'),
+    "text after the JSON": ("POST", EVENTS, '{{"reason": "{0}"}} {0}'),
+    "another id than in the path": ("PUT", f"{EVENTS}/{{0}}", '{{"sync_event_id": "other {0}"}}'),
+    "an unknown query parameter": ("GET", f"{BASE}?{{0}}=1", ""),
+    "a page that is not a number": ("GET", f"{BASE}?page={{0}}", ""),
+    "a malformed id": ("DELETE", f"{EVENTS}/{{0}}", ""),
+    "an unknown path": ("GET", "/{0}", ""),
+}
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "\U0001f9d8"], ids=["one byte", "two bytes", "four bytes"])
+@pytest.mark.parametrize(("method", "path", "body"), ECHOES.values(), ids=ECHOES)
+def test_an_error_shows_little_of_the_input(
+    client: httpx.Client, method: str, path: str, body: str, letter: str
+) -> None:
+    """At most 64 characters, whoever makes the error, and it stays valid JSON."""
+    text = letter * 1_000
+    response = client.request(method, path.format(text), content=body.format(text).encode())
+    assert response.status_code in (400, 404)
+    assert response.json()["message"].count(letter) <= MAX_ECHO
 
 
 ALLOWED = {

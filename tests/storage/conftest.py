@@ -42,6 +42,16 @@ def open_postgres(databases: Databases) -> Iterator[OpenEngine]:
         databases.drop(url)
 
 
+@pytest.fixture
+def url(databases: Databases) -> Iterator[str]:
+    """A PostgreSQL database with this version's schema, for tests of behaviour that only PostgreSQL has."""
+    with databases.fresh() as url:
+        engine = PostgresEngine(url)
+        migrate(engine)
+        engine.close()
+        yield url
+
+
 @pytest.fixture(params=ENGINES)
 def open_engine(request: pytest.FixtureRequest) -> OpenEngine:
     opener: OpenEngine = request.getfixturevalue(f"open_{request.param}")

@@ -12,12 +12,11 @@ from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOpera
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage.errors import StorageUnavailableError
-from mentorsync.storage.migrator import migrate
 from mentorsync.storage.postgres import heads, trimming
 from mentorsync.storage.postgres.engine import PostgresEngine
 from mentorsync.storage.postgres.store import PostgresStore
 
-from tests.databases import Databases, execute
+from tests.databases import execute
 from tests.storage.commit_proxy import CommitProxy
 from tests.storage.opened import MENTOR_ID, commit
 
@@ -31,15 +30,6 @@ PENDING_IDS = (
 BOUND = "SELECT first_pending FROM heads ORDER BY last_revision DESC LIMIT 1"
 NEWEST = "SELECT max(last_revision) FROM heads"
 COUNT = "SELECT count(*) FROM heads"
-
-
-@pytest.fixture
-def url(databases: Databases) -> Iterator[str]:
-    with databases.fresh() as url:
-        engine = PostgresEngine(url)
-        migrate(engine)
-        engine.close()
-        yield url
 
 
 @pytest.fixture

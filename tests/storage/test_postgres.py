@@ -1,10 +1,15 @@
 """Behaviour of PostgreSQL alone: locks, lost connections, query plans, and several writers of one log."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 import psycopg
 import pytest
@@ -12,8 +17,8 @@ from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOpera
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage.errors import StorageUnavailableError
-from mentorsync.storage.migrator import check_current, migrate
-from mentorsync.storage.postgres import connections
+from mentorsync.storage.migrator import check_current
+from mentorsync.storage.postgres import connections, heads
 from mentorsync.storage.postgres import engine as engine_module
 from mentorsync.storage.postgres import store as store_module
 from mentorsync.storage.postgres.engine import PostgresEngine
@@ -21,7 +26,8 @@ from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.time_limits import RETRY_SECONDS
 
-from tests.databases import Databases, execute
+from tests.databases import execute
+from tests.dying_with import dying_with_us
 from tests.postgres_server import free_port
 from tests.server_process import wait_until
 from tests.storage.commit_proxy import CommitProxy
@@ -49,15 +55,6 @@ FAIL_TWICE = """
     CREATE TRIGGER fail_twice BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION fail_twice();
 """
 INSERT_MENTORS = "INSERT INTO mentors SELECT mentor_id, 2, max(sequence), 0, count(*) FROM events GROUP BY mentor_id"
-
-
-@pytest.fixture
-def url(databases: Databases) -> Iterator[str]:
-    with databases.fresh() as url:
-        engine = PostgresEngine(url)
-        migrate(engine)
-        engine.close()
-        yield url
 
 
 @pytest.fixture
@@ -125,6 +122,28 @@ def test_a_server_that_hangs_inside_a_batch_loses_the_lock(open_store: Callable[
             clock.released.set()
         assert outcome.result(WAIT_SECONDS).sequence == 2
     assert only_event(other, submit("hanging")) == outcome.result()
+
+
+def test_a_server_that_freezes_between_two_statements_loses_the_lock(
+    url: str, open_store: Callable[..., PostgresStore]
+) -> None:
+    """PostgreSQL counts no idle time there. Others write without an error, and the frozen server goes on after them."""
+    command = dying_with_us([sys.executable, "-m", "tests.storage.freezing_writer", url])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as frozen:
+        try:
+            os.waitid(os.P_PID, frozen.pid, os.WSTOPPED)
+            wait_until(lambda: locks(url) == [(mock.ANY, "active")], "the batch")
+            assert only_event(open_store(), submit("other")).sequence == 1
+            frozen.send_signal(signal.SIGCONT)
+            assert frozen.communicate(timeout=WAIT_SECONDS)[0] == "2\n"
+        finally:
+            frozen.kill()
+
+
+def test_postgresql_16_gets_no_setting_that_it_does_not_know() -> None:
+    """There, a server that freezes between two statements keeps the lock."""
+    assert heads.lock_log(160_009) == heads.LOCK_LOG
+    assert heads.lock_log(170_000) == heads.LOCK_LOG_WITH_LIMIT
 
 
 def test_an_operation_that_fails_leaves_no_lock_behind(url: str, open_store: Callable[..., PostgresStore]) -> None:

@@ -34,7 +34,7 @@ async def test_an_unknown_mentor_has_an_empty_page_and_no_snapshot(storage: Open
 async def test_a_pending_event_is_published_whole(storage: OpenedStorage) -> None:
     """Lists and snapshots show the same item."""
     event = await storage.submit()
-    item = PublishedEvent(event.sync_event_id, MENTOR_ID, PAUSE, MentorStatus.PAUSED, START, acknowledged=False)
+    item = PublishedEvent(event.sync_event_id, MENTOR_ID, PAUSE, MentorStatus.PAUSED, START)
     assert await storage.reader.page(1, 20, None) == Page([item], 1)
     assert await storage.reader.page(1, 20, MENTOR_ID) == Page([item], 1)
     assert await storage.reader.snapshot(MENTOR_ID) == Snapshot(MENTOR_ID, MentorStatus.PAUSED, START, [item])
@@ -144,6 +144,18 @@ def held_queries(storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(storage.reader, "_query", held)
     yield held
     held.release()
+
+
+async def test_too_many_reads_at_once_are_refused(storage: OpenedStorage) -> None:
+    """As overload. The others are answered, health probes too, and then there is room again."""
+    await storage.submit()
+    pages = [storage.reader.page(1, 1, None) for _ in range(reader.MAX_READS - 1)]
+    snapshots = [storage.reader.snapshot(MENTOR_ID) for _ in range(3)]
+    *answers, _ = await asyncio.gather(*pages, *snapshots, storage.reader.probe(), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, Exception)]
+    assert [type(error) for error in refused] == [OverloadedError] * 2
+    assert answers[-2:] == refused
+    await asyncio.gather(*(storage.reader.page(1, 1, None) for _ in range(reader.MAX_READS)))
 
 
 async def test_too_many_deep_pages_are_refused_at_once(storage: OpenedStorage, held_queries: HeldQueries) -> None:

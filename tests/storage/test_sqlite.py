@@ -233,7 +233,7 @@ class TestOneServer:
                 thread.start()
             for thread in threads:
                 thread.join()
-        assert sorted(applied) == [[]] * 120 + [["0001_initial", "0002_heads"]] * 40
+        assert sorted(applied) == [[]] * 120 + [["0001_initial", "0002_heads", "0003_history"]] * 40
 
 
 class TestDurability:

@@ -12,6 +12,7 @@ from mentorsync.domain.errors import EventNotFoundError
 from mentorsync.rpc.asgi import answer
 from mentorsync.rpc.context import CallContext
 from mentorsync.rpc.frames import MAX_MESSAGE_BYTES, frame
+from mentorsync.rpc.principal import Group, OneMentor
 
 from tests.unit.service_harness import Harness
 
@@ -269,6 +270,21 @@ async def test_a_method_gets_its_context() -> None:
     assert second.idempotency_keys == []
     assert second.deadline is None
     assert len(second.request_id) == 32
+
+
+async def test_a_method_gets_the_principal_that_envoy_passed() -> None:
+    """Without Envoy's headers it is anyone."""
+    principals = []
+
+    async def note(_request: pb.GetMentorStatusRequest, context: CallContext) -> pb.GetMentorStatusResponse:
+        principals.append(context.principal)
+        return RESPONSE
+
+    harness = Harness(note)
+    await call(harness, REQUEST)
+    await call(harness, REQUEST, x_mentorsync_issuer="i", x_mentorsync_mentor_id="mntr_1")
+    await call(harness, REQUEST, x_mentorsync_issuer="i", x_mentorsync_scope="mentorsync.admin")
+    assert principals == [Group.ANYONE, OneMentor("mntr_1"), Group.ADMINISTRATOR]
 
 
 async def test_an_error_carries_details_and_an_encoded_message() -> None:

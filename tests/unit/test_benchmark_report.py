@@ -8,6 +8,7 @@ from tests.benchmarks.cells import REST_SUBMIT_64
 from tests.benchmarks.measurement import Measurement
 from tests.benchmarks.report import full_report, replicas_table
 from tests.benchmarks.results import ROOT, Comparison, Results, load_results, save
+from tests.benchmarks.targets import replicas_target
 
 PUBLISHED = ROOT / "docs" / "benchmarks"
 
@@ -33,6 +34,18 @@ def test_replicas_are_compared_with_one_replica_of_the_same_round(replicas: Comp
     _, _, one, two, *_ = (row.split(" | ") for row in replicas_table(replicas).splitlines())
     assert one[1:4] == ["1 replica", "600 (400\N{EN DASH}800)", "1.00\N{MULTIPLICATION SIGN}"]
     assert two[1:4] == ["2 replicas", "900 (600\N{EN DASH}1,200)", "1.50\N{MULTIPLICATION SIGN}"]
+
+
+def test_whole_replicas_are_compared_with_separate_ones_of_the_same_round(replicas: Comparison) -> None:
+    """Without a run of both, nothing was measured."""
+    assert replicas_target(replicas).values == replicas_target(None).values == []
+    whole = [
+        measurement._replace(variant="2 replicas, whole", throughput=2 * measurement.throughput)
+        for measurement in replicas.measurements
+        if measurement.variant == "2 replicas"
+    ]
+    both = replicas._replace(measurements=[*replicas.measurements, *whole])
+    assert replicas_target(both).values == [2, 2]
 
 
 def test_saved_results_can_be_loaded(tmp_path: Path, replicas: Comparison) -> None:

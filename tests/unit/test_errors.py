@@ -8,6 +8,7 @@ from google.rpc import code_pb2, error_details_pb2
 from mentorstatus.v1 import error_reason_pb2
 from mentorsync.domain.errors import EventNotFoundError, IdempotencyKeyReusedError, MentorNotFoundError
 from mentorsync.rpc.errors import ERRORS, is_expected, status_metadata, status_of
+from mentorsync.rpc.principal import NotYourMentorError, TokenRequiredError
 from mentorsync.rpc.validation import FieldViolation, InvalidFieldsError
 from mentorsync.storage.errors import OverloadedError, StorageSetupError, StorageUnavailableError
 
@@ -25,6 +26,8 @@ TABLE: list[tuple[Exception, int, str | None, list[Any], str]] = [
     ),
     (DecodeError(SECRET), code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", [], "valid protobuf"),
     (IdempotencyKeyReusedError(SECRET), code_pb2.INVALID_ARGUMENT, "IDEMPOTENCY_KEY_REUSED", [], "idempotency-key"),
+    (TokenRequiredError(SECRET), code_pb2.UNAUTHENTICATED, "TOKEN_REQUIRED", [], "token"),
+    (NotYourMentorError(SECRET), code_pb2.PERMISSION_DENIED, "NOT_YOUR_MENTOR", [], "mentor_id"),
     (MentorNotFoundError("mntr_1"), code_pb2.NOT_FOUND, "MENTOR_NOT_FOUND", [], "mentor_id mntr_1"),
     (EventNotFoundError("evt_1"), code_pb2.NOT_FOUND, "EVENT_NOT_FOUND", [], "sync_event_id evt_1"),
     (OverloadedError(SECRET), code_pb2.UNAVAILABLE, "OVERLOADED", [RETRY_INFO], "retry later"),
@@ -96,3 +99,8 @@ def test_errors_carry_details_and_request_id() -> None:
     status = status_of(EventNotFoundError("evt_1"))
     metadata = dict(status_metadata(status, "request-1"))
     assert metadata == {"grpc-status-details-bin": status.SerializeToString(), "x-request-id": "request-1"}
+
+
+def test_a_missing_token_is_asked_for() -> None:
+    """UNAUTHENTICATED names the scheme, as HTTP requires of a 401."""
+    assert ("www-authenticate", "Bearer") in status_metadata(status_of(TokenRequiredError()), "r")

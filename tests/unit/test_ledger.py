@@ -337,6 +337,34 @@ class TestDelete:
             book.apply(DeleteOperation("evt_UNKNOWN1"))
 
 
+class TestOnBehalfOf:
+    """A caller who may change one mentor's events alone."""
+
+    @pytest.mark.parametrize("is_deleted", [False, True])
+    @pytest.mark.parametrize("mentor_id", [MENTOR_ID, None])
+    def test_its_own_events_are_found(self, book: Book, mentor_id: str | None, *, is_deleted: bool) -> None:
+        """As are all events, if the caller may change all."""
+        event = book.submit(PAUSE)
+        if is_deleted:
+            book.delete(event)
+        else:
+            assert book.apply(UpdateOperation(event.sync_event_id, True, None, mentor_id)).acknowledged
+        assert book.apply(DeleteOperation(event.sync_event_id, mentor_id)).deleted_at
+
+    @pytest.mark.parametrize("is_deleted", [False, True])
+    def test_another_mentors_event_does_not_exist(self, book: Book, *, is_deleted: bool) -> None:
+        """Nothing changes, and the error is that of an event that does not exist."""
+        event = book.submit(PAUSE)
+        if is_deleted:
+            book.delete(event)
+        before, events = book.head, dict(book.events)
+        update = UpdateOperation(event.sync_event_id, acknowledged=True, reason="x", on_behalf_of="mntr_other")
+        for operation in (update, DeleteOperation(event.sync_event_id, on_behalf_of="mntr_other")):
+            with pytest.raises(EventNotFoundError, match=event.sync_event_id):
+                book.apply(operation)
+        assert (book.head, book.events) == (before, events)
+
+
 class TestOrder:
     def test_every_change_takes_the_next_revision(self, book: Book) -> None:
         """Revisions are gap-free, and an event's sequence is that of its submit."""

@@ -9,6 +9,7 @@ from google.rpc import code_pb2, status_pb2
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.domain.errors import MentorNotFoundError
 from mentorsync.rpc.context import CallContext, accepted_request_id
+from mentorsync.rpc.principal import Group, OneMentor, Principal
 
 from tests.unit.service_harness import CONTEXT, Harness
 
@@ -40,6 +41,7 @@ async def test_a_call_is_logged_and_measured_once() -> None:
     assert 0 <= line.pop("duration_ms") < 60_000
     assert line == {
         "level": "info",
+        "logger": "calls",
         "event": "call",
         "method": "GetMentorStatus",
         "code": "OK",
@@ -71,6 +73,23 @@ async def test_an_unexpected_error_is_logged_in_full_and_hidden_from_the_caller(
     assert record.__dict__["request_id"] == "request-1"
     assert "SELECT secret" in caplog.text
     assert harness.calls_counted("INTERNAL") == 1
+
+
+async def test_a_call_without_a_token_is_refused_where_one_is_required() -> None:
+    """UNAUTHENTICATED, before the request is decoded. The refusal is logged and counted like any other."""
+    harness = Harness(fail, requires_token=True)
+    status = await harness.get(b"\xff")
+    assert isinstance(status, status_pb2.Status)
+    assert status.code == code_pb2.UNAUTHENTICATED
+    assert harness.calls_counted("UNAUTHENTICATED") == 1
+    assert [line["code"] for line in harness.log_lines()] == ["UNAUTHENTICATED"]
+
+
+@pytest.mark.parametrize("principal", [Group.ADMINISTRATOR, Group.NOBODY, OneMentor("mntr_1")])
+async def test_a_call_with_a_token_is_answered(principal: Principal) -> None:
+    """The calls themselves decide what a token reaches."""
+    harness = Harness(succeed, requires_token=True)
+    assert isinstance(await harness.get(context=CONTEXT._replace(principal=principal)), bytes)
 
 
 @pytest.mark.parametrize("payload", [b"\x0a\x05mntr", b"\x0a\x01\xff", b"\xff\xff\xff"])

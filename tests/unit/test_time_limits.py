@@ -19,6 +19,7 @@ def seconds(duration: str) -> float:
 def test_each_layer_gives_up_before_the_layer_that_waits_for_it() -> None:
     """The database, the service, the gateway: the innermost knows the cause best, and reports it first."""
     assert 2 * limits.IDLE_IN_TRANSACTION_SECONDS < limits.LOCK_SECONDS < limits.SILENCE_SECONDS
+    assert limits.IDLE_IN_TRANSACTION_SECONDS < limits.TRANSACTION_SECONDS < limits.LOCK_SECONDS
     assert limits.BUSY_SECONDS < limits.ANSWER_SECONDS
     assert limits.READ_SECONDS < limits.SILENCE_SECONDS
     assert limits.SILENCE_SECONDS < limits.ANSWER_SECONDS

@@ -51,7 +51,7 @@ def submitted(request: pb.SubmitEventRequest, *keys: str) -> SubmitOperation:
 
 def updated(**fields: Any) -> UpdateOperation:
     request: dict[str, Any] = {"sync_event_id": EVENT_ID}
-    return validation.update_operation(pb.UpdateEventRequest(**request | fields))
+    return validation.update_operation(pb.UpdateEventRequest(**request | fields), None)
 
 
 def violated(error: InvalidFieldsError) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_valid_event_id_is_accepted_everywhere(sync_event_id: str) -> None:
     """The prefix evt_ and 1 to 40 characters of 0-9A-Za-z."""
     assert updated(sync_event_id=sync_event_id, reason="").sync_event_id == sync_event_id
     request = pb.DeleteEventRequest(sync_event_id=sync_event_id)
-    assert validation.delete_operation(request).sync_event_id == sync_event_id
+    assert validation.delete_operation(request, None).sync_event_id == sync_event_id
 
 
 @pytest.mark.parametrize("sync_event_id", BAD_EVENT_IDS)
@@ -93,7 +93,7 @@ def test_an_invalid_event_id_is_refused_everywhere(sync_event_id: str) -> None:
         updated(sync_event_id=sync_event_id, reason="")
     assert violated(raised.value) == ["sync_event_id"]
     with pytest.raises(InvalidFieldsError, match="sync_event_id must be"):
-        validation.delete_operation(pb.DeleteEventRequest(sync_event_id=sync_event_id))
+        validation.delete_operation(pb.DeleteEventRequest(sync_event_id=sync_event_id), None)
 
 
 @pytest.mark.parametrize("event_type", EventType)

@@ -30,6 +30,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     OVERLOADED: _ErrorReason.ValueType  # 5
     STORAGE_UNAVAILABLE: _ErrorReason.ValueType  # 6
     INTERNAL: _ErrorReason.ValueType  # 7
+    TOKEN_REQUIRED: _ErrorReason.ValueType  # 8
+    NOT_YOUR_MENTOR: _ErrorReason.ValueType  # 9
     TOO_MANY_WATCHES: _ErrorReason.ValueType  # 10
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
@@ -42,5 +44,7 @@ EVENT_NOT_FOUND: ErrorReason.ValueType  # 4
 OVERLOADED: ErrorReason.ValueType  # 5
 STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 6
 INTERNAL: ErrorReason.ValueType  # 7
+TOKEN_REQUIRED: ErrorReason.ValueType  # 8
+NOT_YOUR_MENTOR: ErrorReason.ValueType  # 9
 TOO_MANY_WATCHES: ErrorReason.ValueType  # 10
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

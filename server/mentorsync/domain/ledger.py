@@ -140,8 +140,8 @@ class Ledger:
         return event
 
     def _update(self, update: UpdateOperation) -> SyncEvent:
-        event = self._events.get(update.sync_event_id)
-        if event is None or event.deleted_at is not None:
+        event = self._find(update)
+        if event.deleted_at is not None:
             raise EventNotFoundError(update.sync_event_id)
         acknowledged = event.acknowledged if update.acknowledged is None else update.acknowledged
         reason = event.reason if update.reason is None else update.reason
@@ -155,15 +155,20 @@ class Ledger:
         )
 
     def _delete(self, delete: DeleteOperation) -> SyncEvent:
-        event = self._events.get(delete.sync_event_id)
-        if event is None:
-            raise EventNotFoundError(delete.sync_event_id)
+        event = self._find(delete)
         if event.deleted_at is not None:
             return event
         return self._change(
             event,
             event._replace(revision=self._next_revision(), reason="", updated_at=self.now, deleted_at=self.now),
         )
+
+    def _find(self, operation: UpdateOperation | DeleteOperation) -> SyncEvent:
+        """The event that an operation names. Another mentor's is not found, so that no caller can find out its id."""
+        event = self._events.get(operation.sync_event_id)
+        if event is None or operation.on_behalf_of not in (None, event.mentor_id):
+            raise EventNotFoundError(operation.sync_event_id)
+        return event
 
     def _change(self, before: SyncEvent, after: SyncEvent) -> SyncEvent:
         self._count_pending(after.mentor_id, after.pending - before.pending)

@@ -43,16 +43,23 @@ class SubmitOperation:
 
 @dataclass(frozen=True, slots=True)
 class UpdateOperation:
-    """A change to an event; None leaves a field as it is."""
+    """A change to an event; None leaves a field as it is.
+
+    on_behalf_of: the one mentor whose events the caller may change, or None if the caller may change all.
+    """
 
     sync_event_id: str
     acknowledged: bool | None
     reason: str | None
+    on_behalf_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteOperation:
+    """on_behalf_of: as in UpdateOperation."""
+
     sync_event_id: str
+    on_behalf_of: str | None = None
 
 
 Operation = SubmitOperation | UpdateOperation | DeleteOperation

@@ -72,7 +72,7 @@ def event_message(event: PublishedEvent | EventChange) -> pb.SyncEvent:
         mentor_id=event.mentor_id,
         event_type=event.event_type,  # type: ignore[arg-type]  # as above
         resulting_status=event.resulting_status,  # type: ignore[arg-type]  # as above
-        acknowledged=bool(event.acknowledged),  # SQLite gives 0 and 1
+        acknowledged=is_acknowledged(event),
     )
     message.server_timestamp.seconds = published_seconds(event.server_timestamp)
     return message
@@ -107,5 +107,10 @@ def event_fields(event: PublishedEvent | EventChange) -> dict[str, Any]:
         "event_type": TYPE_NAMES[EventType(event.event_type)],
         "resulting_status": STATUS_NAMES[MentorStatus(event.resulting_status)],
         "server_timestamp": published_text(event.server_timestamp),
-        "acknowledged": bool(event.acknowledged),  # SQLite gives 0 and 1
+        "acknowledged": is_acknowledged(event),
     }
+
+
+def is_acknowledged(event: PublishedEvent | EventChange) -> bool:
+    """A published event is pending, and so is not."""
+    return isinstance(event, EventChange) and event.acknowledged

@@ -19,6 +19,7 @@ from mentorsync.rpc.context import CallContext, accepted_request_id, client_addr
 from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
 from mentorsync.rpc.frames import Message, ProtocolError, Receive, frame, only_message, read_body
 from mentorsync.rpc.methods import Kind, Method
+from mentorsync.rpc.principal import ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER, principal_of
 from mentorsync.rpc.service import SERVICE_NAME, Service
 
 Scope = MutableMapping[str, Any]
@@ -32,6 +33,7 @@ ACCEPTED_ENCODING = (b"grpc-accept-encoding", b"identity")  # only in errors: ea
 OK_START: Message = {"type": "http.response.start", "status": 200, "headers": [CONTENT_TYPE], "trailers": True}
 OK_STATUS = (b"grpc-status", b"0")
 UNENCODED = " !\"#$&'()*+,/:;<=>?@[\\]^`{|}"  # `quote` leaves these characters of grpc-message as they are, too
+PRINCIPAL_HEADERS = tuple(name.encode() for name in (ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER))
 TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 UNIT_SECONDS = {b"H": 3_600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 TIMER_SECONDS = 0.001  # uvloop may fire a timer this much early; a cancelled call must see that its deadline passed
@@ -53,8 +55,9 @@ async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -
             request_id,
             _idempotency_keys(scope, headers),
             _deadline(headers.get(b"grpc-timeout")),
-            client_address=client_address(_text(headers.get(b"x-forwarded-for")), ""),
-            last_event_id=_text(headers.get(b"last-event-id")),
+            principal_of(*(_text(headers.get(name)) for name in PRINCIPAL_HEADERS)),
+            client_address(_text(headers.get(b"x-forwarded-for")), ""),
+            _text(headers.get(b"last-event-id")),
         )
         await ANSWERS[method.kind](service, method, context, receive, send)
     except ProtocolError as error:

@@ -1,8 +1,6 @@
 """The calls: request message in, response message out, or a stream of encoded messages."""
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
@@ -12,11 +10,10 @@ from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.stream import Send
 from mentorsync.rpc import validation
 from mentorsync.rpc.context import CallContext
-from mentorsync.storage.reader import PublishedEvent, Reader
+from mentorsync.rpc.encoding import encoded_events
+from mentorsync.rpc.principal import confined, only_mentor
+from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
-
-if TYPE_CHECKING:
-    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 MESSAGES, SERVER_SENT_EVENTS = Messages(), ServerSentEvents()
 
@@ -24,7 +21,8 @@ MESSAGES, SERVER_SENT_EVENTS = Messages(), ServerSentEvents()
 class Calls:
     """Each method validates the request, calls storage, and converts the result.
 
-    The methods raise InvalidFieldsError, DomainError and StorageError, which `rpc.errors` maps to statuses.
+    The methods raise InvalidFieldsError, NotYourMentorError, DomainError and StorageError, which `rpc.errors` maps to
+    statuses.
     """
 
     def __init__(self, reader: Reader, writer: Writer, feed: Feed) -> None:
@@ -33,29 +31,34 @@ class Calls:
         self._feed = feed
 
     async def list_sync_events(
-        self, request: pb.ListSyncEventsRequest, _context: CallContext
+        self, request: pb.ListSyncEventsRequest, context: CallContext
     ) -> pb.ListSyncEventsResponse:
         page, limit, mentor_id = validation.page_query(request)
-        result = await self._reader.page(page, limit, mentor_id)
+        mentor_ids = confined(context.principal, () if mentor_id is None else (mentor_id,))
+        result = await self._reader.page(page, limit, mentor_ids[0] if mentor_ids else None)
         response = pb.ListSyncEventsResponse(pagination=pb.Pagination(page=page, limit=limit, total=result.total))
-        _add(response.data, result.events)
+        response.MergeFromString(encoded_events(response.DATA_FIELD_NUMBER, result.events))
         return response
 
     async def get_mentor_status(
-        self, request: pb.GetMentorStatusRequest, _context: CallContext
+        self, request: pb.GetMentorStatusRequest, context: CallContext
     ) -> pb.GetMentorStatusResponse:
-        snapshot = await self._reader.snapshot(validation.mentor_id_of(request))
+        (mentor_id,) = confined(context.principal, (validation.mentor_id_of(request),))
+        snapshot = await self._reader.snapshot(mentor_id)
         response = pb.GetMentorStatusResponse(
             mentor_id=snapshot.mentor_id,
             status=snapshot.status,  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
             is_eligible_for_assignment=snapshot.status.is_eligible_for_assignment,
         )
         response.last_updated.seconds = _published_seconds(snapshot.last_updated)
-        _add(response.pending_events, snapshot.pending_events)
+        events = encoded_events(response.PENDING_EVENTS_FIELD_NUMBER, snapshot.pending_events)
+        response.MergeFromString(events)
         return response
 
     async def submit_event(self, request: pb.SubmitEventRequest, context: CallContext) -> pb.SubmitEventResponse:
-        event = await self._writer.write(validation.submit_operation(request, context.idempotency_keys))
+        operation = validation.submit_operation(request, context.idempotency_keys)
+        confined(context.principal, (operation.mentor_id,))
+        event = await self._writer.write(operation)
         response = pb.SubmitEventResponse(
             sync_event_id=event.sync_event_id,
             mentor_id=event.mentor_id,
@@ -66,16 +69,16 @@ class Calls:
         response.server_timestamp.seconds = response.created_at.seconds = _published_seconds(event.server_timestamp)
         return response
 
-    async def update_event(self, request: pb.UpdateEventRequest, _context: CallContext) -> pb.UpdateEventResponse:
-        event = await self._writer.write(validation.update_operation(request))
+    async def update_event(self, request: pb.UpdateEventRequest, context: CallContext) -> pb.UpdateEventResponse:
+        event = await self._writer.write(validation.update_operation(request, only_mentor(context.principal)))
         response = pb.UpdateEventResponse(
             sync_event_id=event.sync_event_id, acknowledged=event.acknowledged, reason=event.reason
         )
         response.updated_at.seconds = _published_seconds(event.updated_at)
         return response
 
-    async def delete_event(self, request: pb.DeleteEventRequest, _context: CallContext) -> pb.DeleteEventResponse:
-        event = await self._writer.write(validation.delete_operation(request))
+    async def delete_event(self, request: pb.DeleteEventRequest, context: CallContext) -> pb.DeleteEventResponse:
+        event = await self._writer.write(validation.delete_operation(request, only_mentor(context.principal)))
         response = pb.DeleteEventResponse(sync_event_id=event.sync_event_id, deleted=True)
         response.deleted_at.seconds = _published_seconds(
             event.updated_at
@@ -91,6 +94,7 @@ class Calls:
 
     async def _stream(self, request: FeedRequest, made: Format, context: CallContext, send: Send) -> str:
         """Returns why the stream ended."""
+        request = request._replace(mentor_ids=frozenset(confined(context.principal, sorted(request.mentor_ids))))
         if context.deadline is not None:
             request = request._replace(seconds=min(request.seconds, context.deadline - time.monotonic()))
         end = await self._feed.stream(request, made, context.client_address, send)
@@ -100,16 +104,3 @@ class Calls:
 def _published_seconds(microseconds: int) -> int:
     # The contract shows whole seconds.
     return microseconds // 1_000_000
-
-
-def _add(messages: "RepeatedCompositeFieldContainer[pb.SyncEvent]", events: Sequence[PublishedEvent]) -> None:
-    """Creates each message inside the response: protobuf copies a message that is assigned to another one."""
-    for event in events:
-        message = messages.add(
-            sync_event_id=event.sync_event_id,
-            mentor_id=event.mentor_id,
-            event_type=event.event_type,
-            resulting_status=event.resulting_status,
-            acknowledged=bool(event.acknowledged),  # SQLite gives 0 and 1
-        )
-        message.server_timestamp.seconds = _published_seconds(event.server_timestamp)

@@ -2,16 +2,11 @@
 
 import re
 import secrets
-from enum import Enum
 from typing import NamedTuple
 
+from mentorsync.rpc.principal import Group, Principal
+
 REQUEST_ID = re.compile(r"[!-~]{1,128}")  # visible ASCII, and short enough for a log line
-
-
-class Principal(Enum):
-    """On whose behalf a call is made."""
-
-    ANYONE = "anyone"  # callers are not identified, and each may access every mentor
 
 
 class CallContext(NamedTuple):
@@ -29,7 +24,7 @@ class CallContext(NamedTuple):
     request_id: str
     idempotency_keys: list[str]
     deadline: float | None = None
-    principal: Principal = Principal.ANYONE
+    principal: Principal = Group.ANYONE
     client_address: str = ""
     last_event_id: str | None = None
 

@@ -10,6 +10,7 @@ from mentorstatus.v1 import error_reason_pb2 as reasons
 
 from mentorsync.domain.errors import EventNotFoundError, IdempotencyKeyReusedError, MentorNotFoundError
 from mentorsync.feed.slots import TooManyStreamsError
+from mentorsync.rpc.principal import NotYourMentorError, TokenRequiredError
 from mentorsync.rpc.validation import InvalidFieldsError
 from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 
@@ -46,6 +47,14 @@ ERRORS: dict[type[Exception], ErrorRow] = {
         code_pb2.INVALID_ARGUMENT,
         reasons.IDEMPOTENCY_KEY_REUSED,
         _always("idempotency-key was used before for this mentor with another payload: use a new key for a new event"),
+    ),
+    TokenRequiredError: ErrorRow(
+        code_pb2.UNAUTHENTICATED, reasons.TOKEN_REQUIRED, _always("this service requires a valid token")
+    ),
+    NotYourMentorError: ErrorRow(
+        code_pb2.PERMISSION_DENIED,
+        reasons.NOT_YOUR_MENTOR,
+        _always("the token must name this mentor in its claim mentor_id, or have the scope mentorsync.admin"),
     ),
     MentorNotFoundError: ErrorRow(
         code_pb2.NOT_FOUND, reasons.MENTOR_NOT_FOUND, lambda error: f"mentor_id {error} has no event yet"
@@ -97,6 +106,8 @@ def status_metadata(status: status_pb2.Status, request_id: str) -> tuple[tuple[s
     )
     if status.code in RETRIED:
         metadata += (("retry-after", str(RETRY_DELAY_SECONDS)),)  # the gateway makes it the HTTP header
+    if status.code == code_pb2.UNAUTHENTICATED:
+        metadata += (("www-authenticate", "Bearer"),)  # as above
     return metadata
 
 

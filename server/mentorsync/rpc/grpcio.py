@@ -11,6 +11,7 @@ from google.rpc import code_pb2, status_pb2
 from mentorsync.rpc.context import CallContext, accepted_request_id, client_address
 from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
 from mentorsync.rpc.methods import Kind, Method
+from mentorsync.rpc.principal import ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER, principal_of
 from mentorsync.rpc.service import SERVICE_NAME, Service
 
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -76,6 +77,7 @@ def _call_context(context: Any) -> CallContext:
         accepted_request_id(metadata.get("x-request-id")),
         idempotency_keys,
         deadline,
+        principal_of(*map(metadata.get, (ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER))),
         last_event_id=metadata.get("last-event-id"),
     )
 

@@ -17,11 +17,16 @@ from mentorsync.time_limits import DRAIN_SECONDS
 # gRPC cancels calls above this many pending ones, and CANCELLED tells callers not to retry. The write queue is full
 # long before, and its error tells them to retry.
 MAX_PENDING_CALLS = 10_000
+# More than Envoy lets through on either listener: at most 60 KiB, to which it adds a few headers. Above the first of
+# the two limits below, gRPC refuses calls at random, by default from 8 KiB on.
+MAX_METADATA_BYTES = 96 * 1024
 REFLECTED_SERVICES = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
 HEALTH_NAMES = ("", SERVICE_NAME)  # the names that health checks ask for: the whole server, and the service
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port in use must be an error, not a second server on the same port
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
     ("grpc.compression_enabled_algorithms_bitset", 1),  # none: no caller needs it, and the ASGI adapter has none either
     ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),

@@ -16,6 +16,7 @@ from mentorsync.rpc.calls import Calls
 from mentorsync.rpc.context import CallContext
 from mentorsync.rpc.errors import is_expected, status_of
 from mentorsync.rpc.methods import Method, methods_of
+from mentorsync.rpc.principal import Group, TokenRequiredError
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["MentorStatusSync"].full_name
 CODE_NAMES = {number: name for name, number in code_pb2.Code.items()}
@@ -59,11 +60,15 @@ class Service:
     """MentorStatusSync, for any number of event loops and threads: it does not change after its construction, and
     `Calls`, `Metrics` and `LineWriter` may be used by several threads at once.
 
-    `methods` holds the methods by name. An adapter refuses an unknown name itself, before `invoke`.
+    `methods` holds the methods by name. An adapter refuses an unknown name itself, before `invoke`. With
+    `requires_token`, calls without a token are refused.
     """
 
-    def __init__(self, calls: Calls, metrics: Metrics, call_log: LineWriter | None) -> None:
+    def __init__(
+        self, calls: Calls, metrics: Metrics, call_log: LineWriter | None, *, requires_token: bool = False
+    ) -> None:
         self.methods = methods_of(calls)
+        self._requires_token = requires_token
         self._metrics = metrics
         self._call_log = call_log
         self._streams: set[asyncio.Task[Any] | None] = set()  # the host keeps no reference to a task that waits
@@ -73,6 +78,7 @@ class Service:
         started = time.perf_counter()
         code = code_pb2.CANCELLED
         try:
+            self._check_token(context)
             response = await method.call(method.request_type.FromString(payload), context)
             code = code_pb2.OK
             return response.SerializeToString()
@@ -101,6 +107,7 @@ class Service:
         self._log_stream("stream began", method, context.request_id)
         code, reason = code_pb2.CANCELLED, "it was cut off"
         try:
+            self._check_token(context)
             reason = await method.call(method.request_type.FromString(payload), context, send)
             code = code_pb2.OK
         except Exception as error:
@@ -116,6 +123,10 @@ class Service:
             seconds = time.perf_counter() - started
             outcome = f',"code":"{CODE_NAMES[code]}","reason":{json.dumps(reason)},"duration_ms":{seconds * 1000:.3f}'
             self._log_stream("stream ended", method, context.request_id, outcome)
+
+    def _check_token(self, context: CallContext) -> None:
+        if self._requires_token and context.principal is Group.ANYONE:
+            raise TokenRequiredError
 
     def _log_stream(self, event: str, method: Method, request_id: str, outcome: str = "") -> None:
         if self._call_log:

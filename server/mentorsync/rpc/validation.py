@@ -105,7 +105,7 @@ def submit_operation(request: pb.SubmitEventRequest, idempotency_keys: list[str]
     )
 
 
-def update_operation(request: pb.UpdateEventRequest) -> UpdateOperation:
+def update_operation(request: pb.UpdateEventRequest, on_behalf_of: str | None) -> UpdateOperation:
     acknowledged = request.acknowledged if request.HasField("acknowledged") else None
     reason = request.reason if request.HasField("reason") else None
     violations = []
@@ -116,13 +116,13 @@ def update_operation(request: pb.UpdateEventRequest) -> UpdateOperation:
     if reason is not None and not _is_reason(reason):
         violations.append(FieldViolation("reason", REASON_RULE))
     _refuse(violations)
-    return UpdateOperation(request.sync_event_id, acknowledged, reason)
+    return UpdateOperation(request.sync_event_id, acknowledged, reason, on_behalf_of)
 
 
-def delete_operation(request: pb.DeleteEventRequest) -> DeleteOperation:
+def delete_operation(request: pb.DeleteEventRequest, on_behalf_of: str | None) -> DeleteOperation:
     if not SYNC_EVENT_ID.fullmatch(request.sync_event_id):
         _refuse([FieldViolation("sync_event_id", SYNC_EVENT_ID_RULE)])
-    return DeleteOperation(request.sync_event_id)
+    return DeleteOperation(request.sync_event_id, on_behalf_of)
 
 
 def feed_request(

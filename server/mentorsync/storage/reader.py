@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -13,20 +14,20 @@ from mentorsync.storage.rows import Row
 from mentorsync.time_limits import ANSWER_SECONDS, PROBE_ANSWER_SECONDS
 
 DEEP_OFFSET = 2_000  # from here on an OFFSET takes so long (42 ms at 1,000,000) that it would delay other calls
+MAX_READS = 512  # waiting or running; a list of 100 takes up to 1 ms, so they hold up other calls for 0.5 s at most
 MAX_DEEP_READS = 64  # waiting or running; at 42 ms each the last one is answered within 3 s
 
 Answer = TypeVar("Answer")
 
 
 class PublishedEvent(NamedTuple):
-    """A pending event as lists and snapshots show it. server_timestamp: microseconds."""
+    """A pending event as lists and snapshots show it. It is not acknowledged. server_timestamp: microseconds."""
 
     sync_event_id: str
     mentor_id: str
     event_type: EventType
     resulting_status: MentorStatus
     server_timestamp: int
-    acknowledged: bool
 
 
 class Page(NamedTuple):
@@ -54,9 +55,9 @@ class Statements(Protocol):
 class Reader:
     """Answers reads from `query`, an engine's function from SQL and parameters to rows.
 
-    `executor` is None if queries are fast enough to run on the event loop. Deep pages always run on `deep_executor`, in
-    a bounded queue. Reads may come from several event loops. Every method raises StorageUnavailableError when the
-    database fails or takes too long.
+    `executor` is None if queries are fast enough to run on the event loop. Deep pages always run on `deep_executor`.
+    Reads may come from several event loops. Every method raises StorageUnavailableError when the database fails or
+    takes too long. `page` and `snapshot` raise OverloadedError when too many reads, or too many deep pages, wait.
     """
 
     def __init__(
@@ -70,14 +71,12 @@ class Reader:
         self._statements = statements
         self._executor = executor
         self._deep_executor = deep_executor
+        self._slots = deque([None] * MAX_READS)  # as safe among threads as a semaphore, at a tenth of its cost
         self._deep_slots = threading.BoundedSemaphore(MAX_DEEP_READS)
         self._latest_total = 0  # an estimate: it only decides from which end of the log a page is read
 
     async def page(self, page: int, limit: int, mentor_id: str | None) -> Page:
-        """Returns a page, counted from 1, of all pending events or of one mentor's, oldest first.
-
-        Raises OverloadedError when too many deep pages are waiting.
-        """
+        """Returns a page, counted from 1, of all pending events or of one mentor's, oldest first."""
         offset, end = (page - 1) * limit, page * limit
         is_deep = offset >= DEEP_OFFSET
         sql = self._statements.page
@@ -88,7 +87,7 @@ class Reader:
         elif is_deep and self._latest_total - end < offset:
             sql = self._statements.page_from_end
             parameters = (end, limit, offset, offset, end, end)
-        rows = await (self._run_deep(sql, parameters) if is_deep else self._run(sql, parameters, ANSWER_SECONDS))
+        rows = await (self._run_deep(sql, parameters) if is_deep else self._run_bounded(sql, parameters))
         total = rows[0][0] if rows else 0
         if mentor_id is None:
             self._latest_total = total
@@ -96,7 +95,7 @@ class Reader:
 
     async def snapshot(self, mentor_id: str) -> Snapshot:
         """Raises MentorNotFoundError for a mentor without an event."""
-        rows = await self._run(self._statements.snapshot, (mentor_id,), ANSWER_SECONDS)
+        rows = await self._run_bounded(self._statements.snapshot, (mentor_id,))
         if not rows:
             raise MentorNotFoundError(mentor_id)
         status, last_updated, *_ = rows[0]
@@ -110,6 +109,17 @@ class Reader:
         if self._executor is None:
             return self._query(sql, parameters)
         return await wait_for_answer(self._executor.submit(self._query, sql, parameters), seconds)
+
+    async def _run_bounded(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        try:
+            slot = self._slots.pop()
+        except IndexError:
+            raise OverloadedError from None
+        try:
+            await asyncio.sleep(0)  # lets the other calls that have arrived come this far, so that they are counted
+            return await self._run(sql, parameters, ANSWER_SECONDS)
+        finally:
+            self._slots.append(slot)
 
     async def _run_deep(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
         if not self._deep_slots.acquire(blocking=False):
@@ -130,4 +140,4 @@ async def wait_for_answer(future: "Future[Answer]", seconds: float) -> Answer:
 
 def _published(rows: list[Row], first: int) -> list[PublishedEvent]:
     # A left join gives a row of NULLs where there is no event.
-    return [PublishedEvent(*row[first:]) for row in rows if row[first] is not None]
+    return [PublishedEvent._make(row[first:]) for row in rows if row[first] is not None]

@@ -17,7 +17,6 @@ PUBLISHED_FIELDS = (
     EventModel.event_type,
     EventModel.resulting_status,
     EventModel.server_timestamp,
-    EventModel.acknowledged,
 )
 SNAPSHOT_EVENTS = 100  # the contract's bound on a snapshot's pending_events
 SNAPSHOT_LIMIT = SQL(str(SNAPSHOT_EVENTS))

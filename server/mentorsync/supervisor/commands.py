@@ -11,12 +11,14 @@ from pathlib import Path
 from mentorsync_gateway.config import Config, list_path, listener_addresses, separate, shared, without_access_log
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import HostModuleError
+from mentorsync_gateway.pages import with_pages
 
 from mentorsync.config import (
     DATABASE_URL,
     GATEWAY_ADMIN_ADDRESS,
     GRPC_ADDRESS,
     HEALTH_SOCKET_VARIABLE,
+    JWT_ISSUER,
     LOG_LEVEL,
     METRICS_ADDRESS,
     STREAMS_PER_ADDRESS,
@@ -41,7 +43,13 @@ from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
 
 APPLICATION = "mentorsync.embedded:app"
-EMBEDDED_SETTINGS = (DATABASE_URL, METRICS_ADDRESS, STREAMS_PER_ADDRESS, LOG_LEVEL)  # the other addresses are Envoy's
+EMBEDDED_SETTINGS = (
+    DATABASE_URL,
+    METRICS_ADDRESS,
+    JWT_ISSUER,
+    STREAMS_PER_ADDRESS,
+    LOG_LEVEL,
+)  # other addresses are Envoy's
 
 
 async def up(settings: Namespace, output: Output) -> int:
@@ -155,7 +163,7 @@ def _embedded_config(settings: Namespace, health_socket: Path) -> Config:
         settings.grpc_address,
         str(health_socket),
     )
-    return _with_log_level(config, settings)
+    return _adjusted(config, settings)
 
 
 def _embedded_environment(settings: Namespace, health_socket: Path) -> dict[str, str]:
@@ -203,13 +211,15 @@ async def _announce(
     path = list_path()
     await wait_until_ready(Address(*gateway["rest"]), path, supervisor.output.probe_id)
     database = without_credentials(settings.database_url)
-    supervisor.output.print(describe_addresses(gateway, servers, database, path))
+    supervisor.output.print(describe_addresses(gateway, servers, database, path, has_pages=settings.pages))
 
 
 def _gateway_config(upstreams: Sequence[Address], settings: Namespace) -> Config:
     config = separate(settings.rest_address, settings.gateway_admin_address, upstreams, settings.gateway_grpc_address)
-    return _with_log_level(config, settings)
+    return _adjusted(config, settings)
 
 
-def _with_log_level(config: Config, settings: Namespace) -> Config:
+def _adjusted(config: Config, settings: Namespace) -> Config:
+    """The configuration with what is the same in every layout."""
+    config = with_pages(config) if settings.pages else config
     return without_access_log(config) if settings.log_level in ("warning", "error") else config

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from mentorsync.config import (
     DATABASE_URL,
     GRPC_ADDRESS,
+    JWT_ISSUER,
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
@@ -22,7 +23,7 @@ from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.part import Address, PartError
 from mentorsync.supervisor.relay import Relay, Write
 
-SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, STREAMS_PER_ADDRESS, LOG_LEVEL)
+SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, JWT_ISSUER, STREAMS_PER_ADDRESS, LOG_LEVEL)
 
 
 class Server:

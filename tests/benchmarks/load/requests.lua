@@ -3,11 +3,11 @@
 local SCATTER, SCATTER_MODULUS = 2654435761, 4294967296 -- as in filling.py
 
 local count = 0
-local base, second, page, first_event, events, mentors
+local base, second, page, limit, first_event, events, first_mentor, mentors
 local headers = {["content-type"] = "application/json"}
 
 local function mentor_id()
-  return string.format("mntr_%06d", count * SCATTER % SCATTER_MODULUS % mentors)
+  return string.format("mntr_%06d", first_mentor + count * SCATTER % SCATTER_MODULUS % mentors)
 end
 
 local function event_path()
@@ -22,7 +22,7 @@ local operations = {
     return wrk.format("POST", base .. "/events", headers, body)
   end,
   snapshot = function() return wrk.format("GET", base .. "/" .. mentor_id()) end,
-  list = function() return wrk.format("GET", base .. "?page=" .. page) end,
+  list = function() return wrk.format("GET", base .. "?page=" .. page .. "&limit=" .. limit) end,
   update = function()
     local body = string.format('{"acknowledged":false,"reason":"Corrected: leave %06d"}', count)
     return wrk.format("PUT", event_path(), headers, body)
@@ -34,8 +34,9 @@ local operation
 
 function init(arguments)
   base, operation = arguments[1], operations[arguments[2]]
-  second, page = arguments[3], arguments[4]
-  first_event, events, mentors = tonumber(arguments[5]), tonumber(arguments[6]), tonumber(arguments[7])
+  second, page, limit = arguments[3], arguments[4], arguments[5]
+  first_event, events = tonumber(arguments[6]), tonumber(arguments[7])
+  first_mentor, mentors = tonumber(arguments[8]), tonumber(arguments[9])
 end
 
 function request()

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+from mentorsync.rpc.validation import DEFAULT_LIMIT
+
 from tests.benchmarks.load.result import LoadResult
 from tests.contract import BASE
 
@@ -17,16 +19,18 @@ class Requests(NamedTuple):
     """The requests to send.
 
     second: 0 to 59, the second in the client timestamps of submits. Two runs on one database must not use the same
-    second, or the later one would repeat the submits of the earlier one. page: the page that lists request. Updates and
-    deletes go through `events` events, from event number `first_event` on. Submits and snapshots go through `mentors`
-    mentors.
+    second, or the later one would repeat the submits of the earlier one. page, limit: the page that lists request, and
+    its size. Updates and deletes go through `events` events, from event number `first_event` on. Submits and snapshots
+    go through `mentors` mentors, from mentor number `first_mentor` on.
     """
 
     operation: str
     second: int = 0
     page: int = 1
+    limit: int = DEFAULT_LIMIT
     first_event: int = 1
     events: int = 1
+    first_mentor: int = 0
     mentors: int = 1
 
 

@@ -188,7 +188,6 @@ def _to_published(events: Any) -> list[PublishedEvent]:
             EventType(event.event_type),
             MentorStatus(event.resulting_status),
             event.server_timestamp,
-            event.acknowledged,
         )
         for event in events
     ]

@@ -98,7 +98,7 @@ class SyncEvent(BaseModel):
             event_type=EVENT_TYPES[Type(event.event_type)],
             resulting_status=STATUSES[Status(event.resulting_status)],
             server_timestamp=published_time(event.server_timestamp),
-            acknowledged=bool(event.acknowledged),
+            acknowledged=False,
         )
 
 

@@ -9,10 +9,16 @@ from typing import NamedTuple
 
 from mentorsync.domain.records import LogHead, SyncEvent
 from mentorsync.storage.models import PENDING
+from mentorsync.time_limits import TRANSACTION_SECONDS
 
 LOG_LOCK = 0x6D656E746F73  # an advisory lock's key, as MIGRATION_LOCK: "mentos"
 # Puts the batches in one order. The next statement then sees everything that was committed before.
 LOCK_LOG = f"SELECT pg_advisory_xact_lock({LOG_LOCK})"
+# The same, with a limit on the time from taking the lock to COMMIT. PostgreSQL counts no idle time between the messages
+# of a pipeline, so without the limit a server that freezes there would keep the lock. Waiting for the lock does not
+# count, nor does a COMMIT that waits for a standby.
+LOCK_LOG_WITH_LIMIT = f"{LOCK_LOG}, set_config('transaction_timeout', '{TRANSACTION_SECONDS:g}s', true)"
+TRANSACTION_TIMEOUT_VERSION = 170_000  # older servers do not know the setting
 
 # Once in this many revisions, the first pending event is searched for. The search reads the index's dead entries, and
 # there may be many of them while an old snapshot is open. Page 1 reads the dead entries of at most this many revisions.
@@ -43,6 +49,11 @@ class Head(NamedTuple):
     @property
     def log_head(self) -> LogHead:
         return LogHead(self.last_revision, self.last_server_timestamp, self.pending_total)
+
+
+def lock_log(server_version: int) -> str:
+    """The statement that takes the log's lock for a batch. `server_version` is libpq's number, as 170004 for 17.4."""
+    return LOCK_LOG_WITH_LIMIT if server_version >= TRANSACTION_TIMEOUT_VERSION else LOCK_LOG
 
 
 def insert_head(

@@ -127,7 +127,7 @@ class PostgresStore:
         # PostgreSQL does not count the time until the next message after a Flush as idle in a transaction.
         with connection.pipeline() as pipeline:
             connection.execute("BEGIN")
-            connection.execute(heads.LOCK_LOG)
+            connection.execute(heads.lock_log(connection.info.server_version))
             cursor = connection.execute(SELECT_HEAD)
             next_heads = self._look_up_unknown(connection)
             load = self._load(connection, BatchKeys.of(operations))
