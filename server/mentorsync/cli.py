@@ -15,13 +15,15 @@ from mentorsync.config import (
     GATEWAY_ADMIN_ADDRESS,
     GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
-    JWT_ISSUER,
+    LOCKS,
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
     PAGES,
     REST_ADDRESS,
+    SERVER_LOCKS,
     STREAMS_PER_ADDRESS,
+    UPSTREAM_LOCKS,
     Address,
     Setting,
     SettingsError,
@@ -30,6 +32,8 @@ from mentorsync.config import (
     resolve,
 )
 from mentorsync.extras import check_extras
+from mentorsync.lock_files import check_locks
+from mentorsync.open_doors import check_server_is_hidden
 from mentorsync.system_limits import MIN_ENVOY_ADDRESS_SPACE, MIN_SERVER_ADDRESS_SPACE, check_limits
 
 if TYPE_CHECKING:
@@ -49,6 +53,8 @@ def serve(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
 
     check_limits(MIN_SERVER_ADDRESS_SPACE)
+    check_locks(settings)
+    check_server_is_hidden(settings)
     runtime.prepare()
     runtime.leave_out_psycopg_on_sqlite(settings.database_url)
     import uvloop
@@ -83,6 +89,7 @@ def up(settings: argparse.Namespace) -> int:
             f"{GATEWAY_GRPC_ADDRESS.variable} ({GATEWAY_GRPC_ADDRESS.flag}) has no use in the one-process mode, where "
             f"Envoy itself serves gRPC, at {GRPC_ADDRESS.variable}: unset it, or use --separate"
         )
+    check_locks(settings)
     check_addresses(settings)
     return supervise(commands.up, settings)
 
@@ -92,6 +99,7 @@ def gateway(settings: argparse.Namespace) -> int:
     from mentorsync.supervisor import commands
 
     runtime.prepare()
+    check_locks(settings)
     settings.upstream = settings.upstream or [parse_address(GRPC_ADDRESS.default)]
     return supervise(commands.gateway, settings)
 
@@ -213,17 +221,12 @@ def parse_age(text: str) -> int:
     return int(match[1]) * SECONDS[match[2]]
 
 
-GATEWAY_SETTINGS = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS, PAGES)
-UP_SETTINGS = (
-    DATABASE_URL,
-    GRPC_ADDRESS,
-    METRICS_ADDRESS,
-    *GATEWAY_SETTINGS,
-    JWT_ISSUER,
-    STREAMS_PER_ADDRESS,
-    LOG_LEVEL,
-    LOG_FORMAT,
-)
+ADDRESSES = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
+LOG_SETTINGS = (LOG_LEVEL, LOG_FORMAT)
+GATEWAY_SETTINGS = (*ADDRESSES, PAGES, *LOCKS, *UPSTREAM_LOCKS, *LOG_SETTINGS)
+SERVICE_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, STREAMS_PER_ADDRESS)
+UP_SETTINGS = (*SERVICE_SETTINGS, *ADDRESSES, PAGES, *LOCKS, *LOG_SETTINGS)
+SERVE_SETTINGS = (*SERVICE_SETTINGS, *SERVER_LOCKS, *LOG_SETTINGS)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -254,17 +257,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="number of processes on the same addresses, or with --separate of servers behind the gateway; more than 1 "
         "requires PostgreSQL, and those that end are restarted (default 1)",
     )
-    serve_settings = (
-        DATABASE_URL,
-        GRPC_ADDRESS,
-        METRICS_ADDRESS,
-        JWT_ISSUER,
-        STREAMS_PER_ADDRESS,
-        LOG_LEVEL,
-        LOG_FORMAT,
-    )
-    add(serve, serve_settings, "run the gRPC server")
-    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT), "run the REST gateway in front of gRPC servers")
+    add(serve, SERVE_SETTINGS, "run the gRPC server")
+    command = add(gateway, GATEWAY_SETTINGS, "run the REST gateway in front of gRPC servers")
     command.add_argument(
         "--upstream",
         action="append",
