@@ -46,14 +46,17 @@ class Exporter(SpanExporter):
         self._exporter.shutdown()
 
 
+def hide_warnings() -> None:
+    """For the time after the start: the SDK would log a warning for each retry, and for each span that it drops."""
+    logging.getLogger(SDK_LOGGER).setLevel(logging.ERROR)
+
+
 @contextmanager
 def exporting() -> Iterator[BatchSpanProcessor]:
     """Yields what takes the spans that have ended. At the end, sends the last of them, for up to SPAN_FLUSH_SECONDS.
 
     Raises SettingsError if one of OpenTelemetry's variables has no usable value.
     """
-    # Below this level are a line for each retry, and one for each span that finds the queue full.
-    logging.getLogger(SDK_LOGGER).setLevel(logging.ERROR)
     try:
         exporter = Exporter()
         processor = BatchSpanProcessor(exporter)

@@ -25,10 +25,12 @@ async def opened_tracing(database: str) -> AsyncIterator[Tracing]:
         yield Tracing(Service, untraced)
         return
     from mentorsync.tracing.calls import TracedService  # noqa: PLC0415 - as the first line says
-    from mentorsync.tracing.export import exporting  # noqa: PLC0415
+    from mentorsync.tracing.export import exporting, hide_warnings  # noqa: PLC0415
     from mentorsync.tracing.tracers import call_tracer, transaction_tracer  # noqa: PLC0415
     from mentorsync.tracing.transactions import TransactionTracer  # noqa: PLC0415
 
     with exporting() as processor:
         service = partial(TracedService, call_tracer(processor))
-        yield Tracing(service, TransactionTracer(transaction_tracer(processor), database).trace)
+        transactions = TransactionTracer(transaction_tracer(processor), database)
+        hide_warnings()
+        yield Tracing(service, transactions.trace)
