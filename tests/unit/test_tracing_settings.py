@@ -49,7 +49,7 @@ def test_tracing_is_off(monkeypatch: pytest.MonkeyPatch, environment: Mapping[st
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER must be otlp or none, not 'zipkin'"),
     ],
 )
-def test_traces_that_cannot_be_sent_are_refused(variables: Mapping[str, str], message: str) -> None:
+def test_traces_that_cannot_be_sent_are_refused(variables: dict[str, str], message: str) -> None:
     """An operator must not wait for traces that never come."""
     with pytest.raises(SettingsError, match=message):
         is_wanted(ENDPOINT | variables)

@@ -32,18 +32,19 @@ class Exporter(SpanExporter):
 
     def __init__(self) -> None:
         self._exporter = OTLPSpanExporter()
-        self._outage = OutageFilter()
-        sdk_exporter.logger.addFilter(self._outage)
+        self.outage = OutageFilter()
+        sdk_exporter.logger.addFilter(self.outage)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
-            self._outage.is_failing = False
+            self.outage.is_failing = False
         return result
 
     def shutdown(self) -> None:
         """Ends an export that is running. Later ones fail at once."""
         self._exporter.shutdown()
+        sdk_exporter.logger.removeFilter(self.outage)
 
 
 def hide_warnings() -> None:
