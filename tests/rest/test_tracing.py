@@ -122,7 +122,8 @@ def test_no_span_holds_what_a_caller_wrote(traced: Traced) -> None:
 async def test_a_collector_that_hangs_does_not_delay_the_stop_of_a_server(
     start_server: Callable[[], ServerProcess], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends by itself, with status 0."""
+    """It ends by itself, with status 0, long before the export would be given up."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     with running_collector(monkeypatch.setenv) as collector:
         collector.answers.clear()
         server = start_server()
@@ -136,6 +137,7 @@ def test_a_collector_that_hangs_does_not_delay_a_call_or_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop of `up` that has to kill the service would have another status."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     with running_collector(monkeypatch.setenv) as collector:
         collector.answers.clear()
         with running_up(tmp_path, "one process") as up:

@@ -17,7 +17,7 @@ from mentorsync.tracing.transactions import TransactionTracer
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, use_span
 
 from tests.storage.opened import MENTOR_ID, GatedStore, OpenedStorage
 
@@ -156,6 +156,21 @@ async def test_each_transaction_has_a_span(traced: TracedStorage) -> None:
 
 def ids_in_order(spans: Sequence[ReadableSpan]) -> list[int]:
     return [span.context.span_id for span in sorted(spans, key=lambda span: span.start_time or 0) if span.context]
+
+
+async def test_the_transaction_of_a_recorded_call_is_always_recorded(
+    storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sampler chooses among calls. Asked for the transaction, it would see the beginning of another trace."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+    await storage.writer.close()
+    traced = TracedStorage(storage)
+    await traced.call()
+    assert not traced.exporter.get_finished_spans()
+    caller = NonRecordingSpan(SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+    with use_span(caller):
+        await traced.call()
+    assert sorted(span.name.split()[0] for span in traced.exporter.get_finished_spans()) == ["TRANSACTION", "call"]
 
 
 async def test_writes_without_a_recorded_call_have_no_span(traced: TracedStorage) -> None:
