@@ -55,9 +55,15 @@ def test_traces_that_cannot_be_sent_are_refused(variables: dict[str, str], messa
         is_wanted(ENDPOINT | variables)
 
 
-@pytest.mark.parametrize("package", settings.PACKAGES)
+@pytest.mark.parametrize("package", ["opentelemetry", *settings.PACKAGES])
 def test_tracing_without_its_packages_is_refused(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    """The message names the extra to install."""
-    monkeypatch.setattr(settings, "find_spec", lambda name: None if name == package else object())
+    """The message names the extra to install. A server without a gateway lacks even OpenTelemetry's API."""
+
+    def find_installed(name: str) -> object | None:
+        if package == "opentelemetry":
+            raise ModuleNotFoundError
+        return None if name == package else object()
+
+    monkeypatch.setattr(settings, "find_spec", find_installed)
     with pytest.raises(SettingsError, match="install mentor-status-sync with the extra `tracing`"):
         is_wanted(ENDPOINT)

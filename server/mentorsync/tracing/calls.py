@@ -38,7 +38,7 @@ class TracedService(Service):
     """
 
     def __init__(self, tracer: Tracer, *arguments: Any, **options: Any) -> None:
-        """Takes those of Service after its own argument."""
+        """`arguments` and `options` are those of Service."""
         super().__init__(*arguments, **options)
         self._tracer = tracer
 

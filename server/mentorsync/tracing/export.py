@@ -27,24 +27,26 @@ class OutageFilter(logging.Filter):
         return is_first
 
 
+outage = OutageFilter()  # one for the process, as the SDK's logger is
+
+
 class Exporter(SpanExporter):
     """The SDK's exporter, but it logs each outage only once."""
 
     def __init__(self) -> None:
         self._exporter = OTLPSpanExporter()
-        self.outage = OutageFilter()
-        sdk_exporter.logger.addFilter(self.outage)
+        outage.is_failing = False
+        sdk_exporter.logger.addFilter(outage)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
-            self.outage.is_failing = False
+            outage.is_failing = False
         return result
 
     def shutdown(self) -> None:
         """Ends an export that is running. Later ones fail at once."""
         self._exporter.shutdown()
-        sdk_exporter.logger.removeFilter(self.outage)
 
 
 def hide_warnings() -> None:

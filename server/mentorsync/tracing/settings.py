@@ -26,12 +26,19 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
         raise SettingsError(
             f"{PROTOCOLS[1]} must be grpc, not {protocol!r}: traces are sent by OTLP over gRPC, usually to port 4317"
         )
-    if not all(map(find_spec, PACKAGES)):
+    if not all(map(_is_installed, PACKAGES)):
         raise SettingsError(
             f"{ENDPOINTS[1]} is set, but tracing is not installed: install mentor-status-sync with the extra "
             "`tracing`, or set OTEL_SDK_DISABLED=true"
         )
     return True
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the package that contains it is missing
+        return False
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:
