@@ -88,7 +88,7 @@ lock: setup ## Update the lock files to the newest releases that pyproject.toml 
 	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml
 
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
-EXTRAS := --extra server --extra gateway --extra postgres
+EXTRAS := --extra server --extra gateway --extra postgres --extra tracing
 
 BENCHMARK := $(BIN)/python -m tests.benchmarks
 
