@@ -29,7 +29,7 @@ run: setup ## Run the service on SQLite: REST on 127.0.0.1:8080, gRPC on 127.0.0
 	@exec $(BIN)/mentorsync up
 
 test: setup ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/.bench-ready .googleapis/.ready ## Run every static check
 	ruff check
