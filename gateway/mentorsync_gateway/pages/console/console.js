@@ -110,7 +110,7 @@ function draw() {
 function drawRows(rows, map, text, name) {
   const matching = [...map].filter(([, value]) => value.mentorId.includes(text)).reverse();
   rows.show(new Map(matching.slice(0, MAX_ROWS)));
-  const limit = matching.length > MAX_ROWS ? `newest ${MAX_ROWS} of ${count(matching.length)}` : "newest first";
+  const limit = matching.length > MAX_ROWS ? `latest ${MAX_ROWS} of ${count(matching.length)}` : "last changed first";
   setText(`${name}-note`, rows.isHeld ? "held while you point at it" : limit);
   return matching.length;
 }
@@ -120,10 +120,11 @@ async function act(action, event, button) {
     watch(event.mentorId);
     return;
   }
+  if (button.ariaBusy === "true") return;
   if (action === "delete" && !confirm(`Delete this event of ${event.mentorId}? This cannot be undone.`)) return;
-  button.disabled = true;
+  button.ariaBusy = "true"; // a disabled button would lose the keyboard's focus
   await attempt(() => (action === "delete" ? deleteEvent(event.id) : acknowledgeEvent(event.id)));
-  button.disabled = false;
+  button.ariaBusy = "false";
 }
 
 async function submit() {

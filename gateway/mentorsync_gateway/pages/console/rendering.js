@@ -44,7 +44,9 @@ export function eventRow(event, isFresh, act) {
 
 export function mentorRow(mentor, isFresh, choose) {
   const row = make("li", isFresh ? "fresh" : "");
-  row.append(mentorButton(mentor.mentorId, choose), tag(mentor.status), time(mentor.since));
+  const since = time(mentor.since);
+  since.title ||= "before what this page has seen"; // its last accepted event is acknowledged or deleted
+  row.append(mentorButton(mentor.mentorId, choose), tag(mentor.status), since);
   return row;
 }
 
