@@ -37,6 +37,7 @@ let lastSubmit = { text: "", key: "" };
 function watch(mentorId) {
   feed?.close();
   watched = mentorId;
+  resetNote = "";
   find("filter").value = mentorId;
   find("watching").hidden = !mentorId;
   setText("watched", mentorId);

@@ -47,7 +47,8 @@ export class Rows {
   #remove(key) {
     const element = this.#elements.get(key);
     const next = element.nextElementSibling ?? element.previousElementSibling;
-    if (element.contains(document.activeElement)) next?.querySelector("button")?.focus();
+    const focused = document.activeElement;
+    if (element.contains(focused)) next?.querySelector(`button.${focused.className}`)?.focus(); // the same button there
     element.remove();
     this.#elements.delete(key);
     this.#values.delete(key);

@@ -24,9 +24,11 @@ export class ConsoleState {
     else this.#putEvent(event, accepted, pending);
   }
 
-  #putMentor({ mentor_id, server_timestamp }, accepted, status) {
-    const since = this.mentors.get(mentor_id)?.since ?? "";
-    const isLater = accepted && server_timestamp > since; // equal lengths, UTC: the order of text is that of time
+  /** An event says since when only if it led to the present status: an older one may be pending still. */
+  #putMentor({ mentor_id, server_timestamp, resulting_status }, accepted, status) {
+    const known = this.mentors.get(mentor_id);
+    const since = known?.status === status ? known.since : "";
+    const isLater = accepted && resulting_status === status && server_timestamp > since; // UTC: sorts as text
     this.#put(this.mentors, mentor_id, { mentorId: mentor_id, status, since: isLater ? server_timestamp : since });
   }
 
