@@ -71,9 +71,9 @@ async def page(new_page: NewPage) -> Page:
     return await new_page()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
-    """The service on an empty database, for all tests of a module."""
+    """The service, for all tests of this folder: each uses mentors of its own."""
     folder = tmp_path_factory.mktemp("up")
     process = UpProcess(Database(folder / "mentorsync.db"), folder / "up.log", [])
     yield process
