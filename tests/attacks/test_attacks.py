@@ -13,7 +13,7 @@ from tests.attacks.under_attack import Client, attacked, megabytes
 from tests.server_process import Database, wait_until
 from tests.up_process import UpProcess
 
-CONNECTIONS = {"idle": 1_000, "slow-headers": 300, "slow-body": 300, "window-0": 100}
+CONNECTIONS = {"idle": 1_000, "slow-headers": 300, "slow-body": 300, "window-0": 100, "churn": 1}
 FEW_CONNECTIONS = 20  # of the attacks that take much processing time from the tests too
 CALLS = 10  # on the client's own connection, and as many on new ones
 MOST_MEGABYTES = 400.0
