@@ -135,11 +135,10 @@ def test_internal_grpc_services_are_not_served_on_the_rest_listener(rest: Addres
 def assert_unreachable(rest: Address, path: str) -> None:
     with grpc.insecure_channel(f"{rest[0]}:{rest[1]}") as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
-        with pytest.raises(grpc.RpcError) as refused:
-            call(b"", timeout=20)
-    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert refused.value.details() == "no such path"
-    assert "x-request-id" in dict(refused.value.initial_metadata()) | dict(refused.value.trailing_metadata())
+        refused = call.future(b"", timeout=20)
+        assert refused.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert refused.details() == "no such path"
+    assert "x-request-id" in {name for name, _ in (*refused.initial_metadata(), *refused.trailing_metadata())}
 
 
 def hpack_literal(name_index: int, value: str) -> bytes:
