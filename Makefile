@@ -93,7 +93,7 @@ bench-soak: .venv/.bench-ready ## Record memory and file descriptors under load,
 bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh
 
-soak: setup ## Attack the service in full, 20 minutes (QUICK=1: 3 minutes)
+soak: .venv/.bench-ready ## Attack the service in full, 20 minutes (QUICK=1: 3 minutes)
 	$(BIN)/python -m tests.attacks.soak $(if $(QUICK),--quick)
 
 clean: ## Remove .venv, .googleapis, .benchmarks and dist
