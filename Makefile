@@ -1,4 +1,4 @@
-.PHONY: help setup run test check format generate wheel lock bench bench-growth bench-replicas bench-soak bench-docs clean
+.PHONY: help setup run test check format generate wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -96,6 +96,9 @@ bench-soak: .venv/.bench-ready ## Record memory and file descriptors under load,
 
 bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh
+
+soak: .venv/.bench-ready ## Attack the service in full, 20 minutes (QUICK=1: 3 minutes)
+	$(BIN)/python -m tests.attacks.soak $(if $(QUICK),--quick)
 
 clean: ## Remove .venv, .googleapis, .benchmarks and dist
 	rm -rf .venv .googleapis .benchmarks dist

@@ -25,7 +25,7 @@ class UpProcess:
     def __init__(
         self, database: Database, log: Path, flags: Sequence[str], *, stderr: int | None = None, **settings: str
     ) -> None:
-        self._log = log
+        self.log = log
         given = {"database_url": database.url} | dict.fromkeys(LISTENERS, "127.0.0.1:0") | settings
         with log.open("ab") as file:
             self._process = subprocess.Popen(
@@ -44,6 +44,10 @@ class UpProcess:
         return self.announced["REST"]
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def parts(self) -> list[int]:
         """The processes that it runs."""
         pid = self._process.pid
@@ -51,7 +55,7 @@ class UpProcess:
 
     def messages(self) -> list[str]:
         """What it reported in its own name."""
-        return [line.removeprefix(PREFIX) for line in self._log.read_text().splitlines() if line.startswith(PREFIX)]
+        return [line.removeprefix(PREFIX) for line in self.log.read_text().splitlines() if line.startswith(PREFIX)]
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels."""
@@ -69,6 +73,11 @@ class UpProcess:
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def stop(self) -> int:
+        """Asks it to stop, and returns the exit status."""
+        self.signal(signal.SIGTERM)
+        return self.end()
 
     def end(self) -> int:
         """Waits for the end and returns the exit status."""

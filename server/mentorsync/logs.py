@@ -140,14 +140,19 @@ class LineWriter:
 
 def dropped_notice(lines: int) -> str:
     """The line that reports how many lines were dropped before it."""
-    notice = {
+    return notice(__name__, f"{lines} log lines dropped")
+
+
+def notice(logger: str, event: str) -> str:
+    """A line about the log itself."""
+    fields = {
         "time": timestamp(time.time()),
         "level": "warning",
-        "logger": "mentorsync.logs",
+        "logger": logger,
         "pid": os.getpid(),
-        "event": f"{lines} log lines dropped",
+        "event": event,
     }
-    return json.dumps(notice, separators=COMPACT) + "\n"
+    return json.dumps(fields, separators=COMPACT) + "\n"
 
 
 def print_without_waiting(text: str) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from tests.server_process import Database, ServerProcess, WriteLock
 
 MENTOR_ID = "mntr_01HX4V2K8P"
 QUEUE_BOUND = 1_024
+QUEUE_CONNECTIONS = 8  # that fill the queue together: Envoy takes 200 calls at once on one connection
 BURST = 3_000
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -78,16 +80,16 @@ async def test_a_full_queue_refuses_further_writes(
     stub: MentorStatusSyncStub, connect: Connect, server: ServerProcess, database: Database
 ) -> None:
     """UNAVAILABLE, OVERLOADED, with RetryInfo and retry-after. Every write in the queue is carried out once."""
-    async with connect(server.grpc) as channel:  # Envoy takes 1,000 calls at once on one connection
-        stubs = [stub, MentorStatusSyncStub(channel)]
-        await fill_queue(stubs, server, database)
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(connect(server.grpc)) for _ in range(QUEUE_CONNECTIONS)]
+        await fill_queue([MentorStatusSyncStub(channel) for channel in channels], server, database)
     assert await total(stub) == QUEUE_BOUND
 
 
 async def fill_queue(stubs: list[MentorStatusSyncStub], server: ServerProcess, database: Database) -> None:
     with WriteLock(database) as lock:
         calls = [
-            asyncio.ensure_future(stubs[number % 2].SubmitEvent(submit(MENTOR_ID), **key(str(number))))
+            asyncio.ensure_future(stubs[number % QUEUE_CONNECTIONS].SubmitEvent(submit(MENTOR_ID), **key(str(number))))
             for number in range(QUEUE_BOUND)
         ]
         await asyncio.to_thread(server.wait_for_queue, QUEUE_BOUND)

@@ -46,6 +46,7 @@ def test_the_request_id_of_a_caller_is_kept(client: httpx.Client, path: str) -> 
 MALFORMED = {
     "not HTTP": b"HELLO\r\n\r\n",
     "missing host": f"GET {BASE} HTTP/1.1\r\n\r\n".encode(),
+    "two hosts": f"GET {BASE} HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n".encode(),
     "a path with bytes that are not UTF-8": f"GET {BASE}/mntr_".encode() + b"\xff HTTP/1.1\r\nhost: x\r\n\r\n",
     "a path with unescaped UTF-8": f"GET {BASE}/mntr_ö HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
     "a fragment": f"GET {BASE}#top HTTP/1.1\r\nhost: x\r\n\r\n".encode(),
@@ -79,8 +80,10 @@ def test_a_malformed_request_is_answered_in_the_error_shape(raw_exchange: RawExc
         (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", 404, 5),
         (b"CONNECT x:443 HTTP/1.1\r\nhost: x:443\r\n\r\n", 404, 5),
         (f"GET {BASE} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n".encode(), 403, 7),
+        (f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked, chunked\r\n\r\n".encode(), 501, 12),
+        (f"POST {BASE}/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: unknown\r\n\r\n".encode(), 501, 12),
     ],
-    ids=["asterisk", "CONNECT", "WebSocket"],
+    ids=["asterisk", "CONNECT", "WebSocket", "a doubled transfer coding", "an unknown transfer coding"],
 )
 def test_an_unusual_request_is_answered_in_the_error_shape(
     raw_exchange: RawExchange, request_bytes: bytes, status: int, code: int
@@ -132,10 +135,10 @@ def test_internal_grpc_services_are_not_served_on_the_rest_listener(rest: Addres
 def assert_unreachable(rest: Address, path: str) -> None:
     with grpc.insecure_channel(f"{rest[0]}:{rest[1]}") as channel:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
-        with pytest.raises(grpc.RpcError) as refused:
-            call(b"", timeout=20)
-    assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert refused.value.details() == "no such path"
+        refused = call.future(b"", timeout=20)
+        assert refused.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert refused.details() == "no such path"
+    assert "x-request-id" in {name for name, _ in (*refused.initial_metadata(), *refused.trailing_metadata())}
 
 
 def hpack_literal(name_index: int, value: str) -> bytes:

@@ -7,6 +7,7 @@ from mentorsync.config import Address
 from mentorsync.dropped_lines import DroppedLines
 from mentorsync.log_text import Render
 from mentorsync.logs import STANDARD_ERROR, STANDARD_OUTPUT
+from mentorsync.supervisor.failure_limit import FailureLimit
 from mentorsync.supervisor.log_writer import LogWriter
 from mentorsync.supervisor.part import Address as PartAddress
 from mentorsync.time_limits import FLUSH_SECONDS
@@ -25,6 +26,7 @@ class Output:
         self.dropped_lines = DroppedLines.create()
         self.probe_id = secrets.token_hex(16)  # secret, so that no caller can hide a request
         self._left_out = (self.probe_id.encode(), NORMAL_STOP)
+        self._failure_limit = FailureLimit()
         self._output = LogWriter(STANDARD_OUTPUT, self.dropped_lines)
         self._errors = LogWriter(STANDARD_ERROR, self.dropped_lines, render)
         self.write_output = self._output.write
@@ -34,7 +36,7 @@ class Output:
         if any(text in lines for text in self._left_out):
             lines = b"".join(line for line in lines.splitlines(keepends=True) if not self._is_left_out(line))
         if lines:
-            self._errors.write(lines)
+            self._errors.write(self._failure_limit.limit(lines))
 
     def _is_left_out(self, line: bytes) -> bool:
         return any(text in line for text in self._left_out)
@@ -49,6 +51,7 @@ class Output:
 
     def close(self) -> None:
         """Writes the waiting lines, for a bounded time."""
+        self._errors.write(self._failure_limit.report())
         for writer in (self._output, self._errors):
             writer.close(FLUSH_SECONDS / 2)
 

@@ -1,0 +1,56 @@
+"""Bounds the log lines about refused and aborted requests. Otherwise an attacker decides how fast the log grows."""
+
+import time
+from collections.abc import Callable
+
+from mentorsync.logs import notice
+
+MAX_LINES = 100  # in each second: far more than mistaken callers cause
+WINDOW_SECONDS = 1.0
+CALLS = (b'"event":"request"', b'"event":"call"')  # a caller's own text cannot contain these: its quotes are escaped
+# What is in the line of a call that was answered: the gateway's lines about REST and gRPC, and the service's.
+ANSWERED = ((b'"status":2', b'"flags":"-"'), (b'"grpc_status":"OK"', b'"flags":"-"'), (b'"code":"OK"',))
+
+
+class FailureLimit:
+    """Passes on all lines about answered calls and other events, and a limited number of lines about failed calls.
+
+    One line reports how many were left out, with the first lines that come after their second.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._begun = now()
+        self._passed = 0
+        self._left_out = 0
+
+    def limit(self, lines: bytes) -> bytes:
+        """Takes and returns whole lines, each with its line feed."""
+        report = self._next_window() if self._now() - self._begun >= WINDOW_SECONDS else b""
+        return report + b"".join(line for line in lines.splitlines(keepends=True) if self._passes(line))
+
+    def report(self) -> bytes:
+        """The line about what was left out since the last report, if anything was."""
+        left_out, self._left_out = self._left_out, 0
+        if not left_out:
+            return b""
+        return notice(__name__, f"{left_out} log lines about refused or aborted requests left out").encode()
+
+    def _next_window(self) -> bytes:
+        self._begun = self._now()
+        self._passed = 0
+        return self.report()
+
+    def _passes(self, line: bytes) -> bool:
+        if not _is_failed_call(line):
+            return True
+        if self._passed >= MAX_LINES:
+            self._left_out += 1
+            return False
+        self._passed += 1
+        return True
+
+
+def _is_failed_call(line: bytes) -> bool:
+    is_call = any(text in line for text in CALLS)
+    return is_call and not any(all(text in line for text in texts) for texts in ANSWERED)
