@@ -1,4 +1,4 @@
-.PHONY: help setup run test check format generate wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak clean
+.PHONY: help setup run test check format generate wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak soak-attacks soak-kills clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -97,8 +97,18 @@ bench-soak: .venv/.bench-ready ## Record memory and file descriptors under load,
 bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh
 
-soak: .venv/.bench-ready ## Attack the service in full, 20 minutes (QUICK=1: 3 minutes)
-	$(BIN)/python -m tests.attacks.soak $(if $(QUICK),--quick)
+SOAKS := soak-attacks soak-kills
+
+soak: ## Try attacks and faults in full, all that follow (QUICK=1: a short run of each)
+	@$(MAKE) --no-print-directory --keep-going $(SOAKS)
+
+SOAK := $(BIN)/python -m tests
+
+soak-attacks: .venv/.bench-ready ## Attack the service, 20 minutes (QUICK=1: 3 minutes)
+	$(SOAK).attacks.soak $(if $(QUICK),--quick)
+
+soak-kills: .venv/.bench-ready ## kill -9 under load, 1,000 rounds on each engine, 20 minutes (QUICK=1: 20 s)
+	$(SOAK).soak.kills $(if $(QUICK),--quick)
 
 clean: ## Remove .venv, .googleapis, .benchmarks and dist
 	rm -rf .venv .googleapis .benchmarks dist

@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from tests.databases import migrate_database
 from tests.dying_with import dying_with_us
 
 NOBODY = 65_534  # PostgreSQL refuses to run as root
@@ -142,6 +143,19 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str | Path) -> None:
         command = [self._binaries / program, *arguments]
         subprocess.run(dying_with_us(list(map(str, command)), _user()), check=True, capture_output=True)
+
+
+@contextmanager
+def migrated_server() -> Iterator[PostgresServer]:
+    """A server with a migrated database `mentorsync`."""
+    with server_directory() as directory:
+        server = PostgresServer(directory).create()
+        try:
+            server.execute("CREATE DATABASE mentorsync")
+            migrate_database(server.url("mentorsync"))
+            yield server
+        finally:
+            server.stop()
 
 
 def _user() -> int | None:

@@ -16,7 +16,8 @@ from mentorsync.domain.status import EventType
 from mentorsync.storage.postgres import heads
 from mentorsync.storage.postgres.engine import PostgresEngine
 
-from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, check_database, grpc_submit, rest_submit
+from tests.faults.damage import check_database
+from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, grpc_submit, rest_submit
 from tests.faults.processes import POLL_SECONDS, Server, Up
 from tests.grpc_client import Connect, failure
 from tests.postgres_server import PostgresServer
