@@ -1,4 +1,4 @@
-.PHONY: help setup run test check format generate wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak soak-attacks soak-kills clean
+.PHONY: help setup run test check format generate wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak soak-attacks soak-kills soak-network clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -97,7 +97,7 @@ bench-soak: .venv/.bench-ready ## Record memory and file descriptors under load,
 bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh
 
-SOAKS := soak-attacks soak-kills
+SOAKS := soak-attacks soak-kills soak-network
 
 soak: ## Try attacks and faults in full, all that follow (QUICK=1: a short run of each)
 	@$(MAKE) --no-print-directory --keep-going $(SOAKS)
@@ -109,6 +109,9 @@ soak-attacks: .venv/.bench-ready ## Attack the service, 20 minutes (QUICK=1: 3 m
 
 soak-kills: .venv/.bench-ready ## kill -9 under load, 1,000 rounds on each engine, 20 minutes (QUICK=1: 20 s)
 	$(SOAK).soak.kills $(if $(QUICK),--quick)
+
+soak-network: .venv/.bench-ready ## Disturb the network to PostgreSQL, 10 minutes (QUICK=1: 20 s)
+	$(SOAK).soak.network $(if $(QUICK),--quick)
 
 clean: ## Remove .venv, .googleapis, .benchmarks and dist
 	rm -rf .venv .googleapis .benchmarks dist
