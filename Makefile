@@ -1,4 +1,6 @@
-.PHONY: help setup run test check format generate wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak soak-attacks soak-kills soak-network clean
+SOAKS := soak-attacks soak-kills soak-network
+
+.PHONY: help setup run test check format generate release-descriptors wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak $(SOAKS) clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -7,7 +9,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## Create .venv with the dependencies of the service and of its development
 
@@ -37,14 +39,12 @@ check: .venv/.bench-ready .googleapis/.ready ## Run every static check
 	mypy
 	buf lint
 	buf format --diff --exit-code
-	@against=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || git rev-parse --verify --quiet HEAD~1); \
-	  if [ -z "$$against" ]; then echo 'buf breaking: skipped, because there is no earlier commit to compare with'; exit; fi; \
-	  earlier=$$(mktemp -d); trap 'rm -rf "$$earlier"' EXIT; \
-	  git archive "$$against" protos buf.yaml | tar -x -C "$$earlier"; cp -r .googleapis "$$earlier"; \
-	  echo "buf breaking --against $$against"; buf breaking --against "$$earlier"
 	$(MAKE) --no-print-directory generate
 	git diff --exit-code -- generated
 	@test -z "$$(git ls-files --others --exclude-standard -- generated)"
+	@released=$$(ls protos/released/*.binpb 2>/dev/null | sort --version-sort | tail -n 1); \
+	  if [ -z "$$released" ]; then echo 'buf breaking: skipped, because no version is released yet'; exit; fi; \
+	  echo "buf breaking --against $$released"; buf breaking $(DESCRIPTOR_SET) --against "$$released"
 	python -m mentorsync_gateway.validate
 
 format: setup ## Format Python and protobuf files
@@ -60,25 +60,37 @@ format: setup ## Format Python and protobuf files
 	    shutil.copy(root / "google" / (n + ".proto"), out / "google" / (n + ".proto"))) for n in names]'
 	@touch $@
 
+DESCRIPTOR_SET := generated/mentorstatus/v1/descriptor_set.binpb
+
 generate: setup .googleapis/.ready ## Regenerate generated/ from protos/
-	buf build --exclude-source-info --output generated/mentorstatus/v1/descriptor_set.binpb
-	python -m grpc_tools.protoc --descriptor_set_in=generated/mentorstatus/v1/descriptor_set.binpb \
+	buf build --exclude-source-info --output $(DESCRIPTOR_SET)
+	python -m grpc_tools.protoc --descriptor_set_in=$(DESCRIPTOR_SET) \
 	  --python_out=generated --mypy_out=quiet:generated mentorstatus/v1/mentor_status_sync.proto mentorstatus/v1/error_reason.proto
-	python -m grpc_tools.protoc --descriptor_set_in=generated/mentorstatus/v1/descriptor_set.binpb \
+	python -m grpc_tools.protoc --descriptor_set_in=$(DESCRIPTOR_SET) \
 	  --grpc_python_out=generated --mypy_grpc_out=quiet,only_async:generated mentorstatus/v1/mentor_status_sync.proto
+	buf build --output -#format=binpb | python -m tools.openapi generated/mentorstatus/v1/openapi.yaml
 	@touch generated/mentorstatus/__init__.py generated/mentorstatus/v1/__init__.py generated/mentorstatus/py.typed
 
 wheel: setup ## Build the wheel in dist/, as deploy/Containerfile needs it
 	rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
+# `make check` compares every later version with the released one, so a released file is never changed.
+release-descriptors: generate ## Keep this version's protos as released, for the check against breaking changes
+	@mkdir -p protos/released; version=$$(python -c 'import mentorsync; print(mentorsync.__version__)'); \
+	  released=protos/released/$$version.binpb; \
+	  if [ -e "$$released" ]; then echo "$$released exists already: set a new version first"; exit 1; fi; \
+	  cp $(DESCRIPTOR_SET) "$$released"; echo "wrote $$released"
+
 lock: setup ## Update the lock files to the newest releases that pyproject.toml allows
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	uv pip compile $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml
-	uv pip compile $(LOCK_OPTIONS) --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	uv pip compile $(LOCK_OPTIONS) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) --output-file requirements-client.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --constraint requirements-client.lock --output-file requirements.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml
 
-LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --extra gateway --extra postgres
+LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
+EXTRAS := --extra server --extra gateway --extra postgres
 
 BENCHMARK := $(BIN)/python -m tests.benchmarks
 
@@ -96,8 +108,6 @@ bench-soak: .venv/.bench-ready ## Record memory and file descriptors under load,
 
 bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh
-
-SOAKS := soak-attacks soak-kills soak-network
 
 soak: ## Try attacks and faults in full, all that follow (QUICK=1: a short run of each)
 	@$(MAKE) --no-print-directory --keep-going $(SOAKS)

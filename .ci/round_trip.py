@@ -1,4 +1,7 @@
-"""Starts `mentorsync up` from the environment that runs this script, submits an event over REST and reads it back."""
+"""Starts `mentorsync up` from the environment that runs this script, submits an event over REST and reads it back.
+
+The arguments are a command, which then calls the service over gRPC: the address is added to it.
+"""
 
 import json
 import os
@@ -9,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
+PAGES = ("/docs", "/rapidoc.js", "/openapi.yaml")  # files of the wheel
 FREE_PORTS = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")}
 
 
@@ -20,7 +24,8 @@ def main() -> None:
         text=True,
     )
     try:
-        base = rest_address(up)
+        addresses = announced_addresses(up)
+        base = addresses["REST"]
         event = {"event_type": "PauseMentorEvent", "mentor_id": "mntr_wheel"}
         post = urllib.request.Request(  # noqa: S310 - an HTTP URL
             f"{base}{PATH}/events", json.dumps(event).encode(), {"content-type": "application/json"}
@@ -29,6 +34,9 @@ def main() -> None:
         snapshot = answer(urllib.request.Request(f"{base}{PATH}/mntr_wheel"))  # noqa: S310 - an HTTP URL
         assert snapshot["pending_events"][0]["sync_event_id"] == submitted["sync_event_id"], snapshot
         assert snapshot["status"] == "paused", snapshot
+        subprocess.run([*sys.argv[1:], addresses["gRPC"]], check=True)  # noqa: S603 - the command under test
+        for page in PAGES:
+            urllib.request.urlopen(f"{base}{page}", timeout=10).close()  # noqa: S310 - an HTTP URL; raises if not 200
     finally:
         up.send_signal(signal.SIGINT)
         status = up.wait(timeout=30)
@@ -37,13 +45,15 @@ def main() -> None:
     print("wheel: submitting and reading an event succeeded outside the checkout")
 
 
-def rest_address(up: "subprocess.Popen[str]") -> str:
+def announced_addresses(up: "subprocess.Popen[str]") -> dict[str, str]:
     assert up.stdout
+    addresses: dict[str, str] = {}
     for line in up.stdout:
         print(line, end="")
         label, _, value = line.strip().partition(" ")
-        if label == "REST":
-            return value.strip()
+        addresses[label] = value.strip()
+        if addresses.keys() >= {"REST", "gRPC"}:
+            return addresses
     sys.exit(f"mentorsync up ended with status {up.wait()} before it was ready")
 
 

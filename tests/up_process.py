@@ -53,9 +53,13 @@ class UpProcess:
         pid = self._process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
+    def logged(self) -> str:
+        """All that it wrote on standard error."""
+        return self.log.read_text()
+
     def messages(self) -> list[str]:
         """What it reported in its own name."""
-        return [line.removeprefix(PREFIX) for line in self.log.read_text().splitlines() if line.startswith(PREFIX)]
+        return [line.removeprefix(PREFIX) for line in self.logged().splitlines() if line.startswith(PREFIX)]
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels."""
@@ -89,6 +93,10 @@ class UpProcess:
             self._process.wait()
             assert self._process.stdout
             self._process.stdout.close()
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.end()
 
 
 class EmbeddedServer(ServerProcess):

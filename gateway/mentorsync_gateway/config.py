@@ -19,6 +19,7 @@ CONFIG_PATH = Path(__file__).with_name("envoy.yaml")
 GRPC_LISTENER_PATH = Path(__file__).with_name("grpc_listener.yaml")
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+HEALTH_FILTER = "envoy.filters.http.health_check"
 
 # The setting of each listener's address, for error messages. "grpc" balances over servers; "service_grpc" is the gRPC
 # address of the service that runs inside Envoy.
@@ -58,10 +59,21 @@ def connection_manager(config: Config) -> Config:
     return manager_of(config["static_resources"]["listeners"][0])
 
 
+def public_listeners(config: Config) -> list[Config]:
+    """The listeners for callers. Envoy may have others for its own use."""
+    return [one for one in config["static_resources"]["listeners"] if one["name"] in LISTENER_SETTINGS]
+
+
 def manager_of(listener: Config) -> Config:
     """The HTTP connection manager of a listener."""
     manager: Config = listener["filter_chains"][0]["filters"][0]["typed_config"]
     return manager
+
+
+def insert_filter(listener: Config, http_filter: Config) -> None:
+    """Inserts a filter in front of all others but the health filter, which answers load balancers."""
+    filters = manager_of(listener)["http_filters"]
+    filters.insert(int(filters[0]["name"] == HEALTH_FILTER), http_filter)
 
 
 def http_filter(config: Config, name: str) -> Config:
@@ -85,7 +97,7 @@ def list_path() -> str:
 def without_access_log(config: Config) -> Config:
     """The configuration without a log line for each request."""
     quiet = copy.deepcopy(config)
-    for listener in quiet["static_resources"]["listeners"]:
+    for listener in public_listeners(quiet):
         del manager_of(listener)["access_log"]
     return quiet
 
@@ -115,7 +127,7 @@ def exclusive_addresses(config: Config) -> dict[str, Address]:
 
 
 def _listeners(config: Config) -> dict[str, Config]:
-    return {LISTENER_SETTINGS[listener["name"]]: listener for listener in config["static_resources"]["listeners"]}
+    return {LISTENER_SETTINGS[listener["name"]]: listener for listener in public_listeners(config)}
 
 
 def _address_of(place: Config) -> Address:

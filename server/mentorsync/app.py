@@ -14,8 +14,10 @@ from mentorsync.dropped_lines import dropped_by_supervisor
 from mentorsync.logs import LineWriter, print_without_waiting
 from mentorsync.metrics import Metrics
 from mentorsync.metrics_server import MetricsServer
+from mentorsync.open_doors import warnings
 from mentorsync.parts import watched
 from mentorsync.rpc.calls import Calls
+from mentorsync.rpc.credentials import server_credentials
 from mentorsync.rpc.grpcio import handler
 from mentorsync.rpc.grpcio_server import HEALTH_NAMES, ListenError, grpcio_server
 from mentorsync.rpc.health import Health, report_health
@@ -39,6 +41,8 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    for warning in warnings(settings, GRPC_ADDRESS):
+        logger.warning("%s", warning)
     async with running(settings, call_log) as server:
         # The process that started this one reads the addresses here.
         print_without_waiting(json.dumps({"event": "ready"} | server.addresses))
@@ -85,9 +89,7 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
         requires_token = bool(settings.jwt_issuer)
         service = Service(Calls(*storage), metrics, call_log_if_wanted, requires_token=requires_token)
         metrics_server = listening_metrics_server(metrics, settings.metrics_address)
-        grpc_server = (
-            serving_health(health, health_socket) if health_socket else serving(service, health, settings.grpc_address)
-        )
+        grpc_server = serving_health(health, health_socket) if health_socket else serving(service, health, settings)
         async with metrics_server.running(), grpc_server as grpc_address:
             addresses = {
                 "grpc": grpc_address,
@@ -121,10 +123,13 @@ async def opened_storage(engine: Engine, metrics: Metrics) -> AsyncIterator[Stor
 
 
 @asynccontextmanager
-async def serving(service: Service, health: Health, address: Address) -> AsyncIterator[str]:
+async def serving(service: Service, health: Health, settings: Namespace) -> AsyncIterator[str]:
     """Serves gRPC on the address of the setting, and yields the address with the bound port."""
+    address: Address = settings.grpc_address
+    files = (settings.tls_certificate, settings.tls_key, settings.grpc_client_ca)
+    credentials = server_credentials(*files) if settings.tls_certificate else None
     try:
-        async with grpcio_server((handler(service),), health, str(address)) as port:
+        async with grpcio_server((handler(service),), health, str(address), credentials) as port:
             yield str(Address(address.host, port))
     except ListenError as error:
         raise SettingsError(f"{GRPC_ADDRESS.variable} {error}") from error

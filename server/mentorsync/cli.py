@@ -15,11 +15,14 @@ from mentorsync.config import (
     GATEWAY_ADMIN_ADDRESS,
     GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
-    JWT_ISSUER,
+    LOCKS,
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    PAGES,
     REST_ADDRESS,
+    SERVER_LOCKS,
+    UPSTREAM_LOCKS,
     Address,
     Setting,
     SettingsError,
@@ -27,6 +30,9 @@ from mentorsync.config import (
     parse_address,
     resolve,
 )
+from mentorsync.extras import check_extras
+from mentorsync.lock_files import check_locks
+from mentorsync.open_doors import check_server_is_hidden
 from mentorsync.system_limits import MIN_ENVOY_ADDRESS_SPACE, MIN_SERVER_ADDRESS_SPACE, check_limits
 
 if TYPE_CHECKING:
@@ -46,6 +52,8 @@ def serve(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
 
     check_limits(MIN_SERVER_ADDRESS_SPACE)
+    check_locks(settings)
+    check_server_is_hidden(settings)
     runtime.prepare()
     runtime.leave_out_psycopg_on_sqlite(settings.database_url)
     import uvloop
@@ -80,6 +88,7 @@ def up(settings: argparse.Namespace) -> int:
             f"{GATEWAY_GRPC_ADDRESS.variable} ({GATEWAY_GRPC_ADDRESS.flag}) has no use in the one-process mode, where "
             f"Envoy itself serves gRPC, at {GRPC_ADDRESS.variable}: unset it, or use --separate"
         )
+    check_locks(settings)
     check_addresses(settings)
     return supervise(commands.up, settings)
 
@@ -89,6 +98,7 @@ def gateway(settings: argparse.Namespace) -> int:
     from mentorsync.supervisor import commands
 
     runtime.prepare()
+    check_locks(settings)
     settings.upstream = settings.upstream or [parse_address(GRPC_ADDRESS.default)]
     return supervise(commands.gateway, settings)
 
@@ -210,8 +220,10 @@ def parse_age(text: str) -> int:
     return int(match[1]) * SECONDS[match[2]]
 
 
-GATEWAY_SETTINGS = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
-UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *GATEWAY_SETTINGS, JWT_ISSUER, LOG_LEVEL, LOG_FORMAT)
+ADDRESSES = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
+GATEWAY_SETTINGS = (*ADDRESSES, PAGES, *LOCKS, *UPSTREAM_LOCKS, LOG_LEVEL, LOG_FORMAT)
+UP_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *ADDRESSES, PAGES, *LOCKS, LOG_LEVEL, LOG_FORMAT)
+SERVE_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, *SERVER_LOCKS, LOG_LEVEL, LOG_FORMAT)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -242,9 +254,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="number of processes on the same addresses, or with --separate of servers behind the gateway; more than 1 "
         "requires PostgreSQL, and those that end are restarted (default 1)",
     )
-    serve_settings = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, JWT_ISSUER, LOG_LEVEL, LOG_FORMAT)
-    add(serve, serve_settings, "run the gRPC server")
-    command = add(gateway, (*GATEWAY_SETTINGS, LOG_LEVEL, LOG_FORMAT), "run the REST gateway in front of gRPC servers")
+    add(serve, SERVE_SETTINGS, "run the gRPC server")
+    command = add(gateway, GATEWAY_SETTINGS, "run the REST gateway in front of gRPC servers")
     command.add_argument(
         "--upstream",
         action="append",
@@ -270,6 +281,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
+        check_extras(parsed.function.__name__)
         values = resolve(parsed, parsed.settings)
         return int(parsed.function(argparse.Namespace(**vars(parsed) | vars(values))))
     except SettingsError as error:

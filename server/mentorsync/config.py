@@ -1,9 +1,12 @@
 """The settings: each is an environment variable, and a flag of the commands that use it."""
 
 import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
 
@@ -11,14 +14,25 @@ MAX_PORT = 65_535
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESS_RULE = "must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080"
 LOG_LEVEL_RULE = f"must be one of {', '.join(LOG_LEVELS)}"
+SWITCH_RULE = "must be on or off"
 LOG_FORMATS = ("auto", "text", "json")
 LOG_FORMAT_RULE = f"must be one of {', '.join(LOG_FORMATS)}"
 DATABASE_URL_RULE = (
     "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
     f"postgresql://user:password@host:port/name; {PERCENT_ENCODING}"
 )
+NUMBER_RULE = "must be a whole number from 0 to {}"
+MAX_RATE = 1_000_000  # requests a second for one address: far above what one process can serve
+MAX_PROXIES = 10  # proxies in a row: a larger number is a mistake
+FILE_RULE = "must be the path of a PEM file"
+JWKS_RULE = "must be the path of a file with a JSON Web Key Set, or an https URL"
+ORIGINS_RULE = "must be * or origins with commas between them, such as https://app.example.org,http://localhost:3000"
+TEXT_RULE = "must not contain control characters"
 # Not a setting: the supervisor gives the embedded service the path of the Unix socket for health and reflection.
 HEALTH_SOCKET_VARIABLE = "MENTORSYNC_HEALTH_SOCKET"
+
+
+ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)  # as browsers send it: in lower case, without a path
 
 
 class SettingsError(Exception):
@@ -60,6 +74,12 @@ def parse_log_format(text: str) -> str:
     return text
 
 
+def parse_switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(SWITCH_RULE)
+    return text == "on"
+
+
 def parse_database_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
@@ -67,6 +87,42 @@ def parse_database_url(text: str) -> str:
     if not separator or not (is_file or (is_postgres and is_clear(text))):
         raise ValueError(DATABASE_URL_RULE)
     return text
+
+
+def parse_text(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(TEXT_RULE)
+    return text
+
+
+def parse_file(text: str) -> str:
+    """The absolute path of a file, since Envoy resolves relative ones elsewhere. Empty for none."""
+    return str(Path(text).absolute()) if text else ""
+
+
+def parse_jwks(text: str) -> str:
+    if "://" not in text:
+        return parse_file(text)
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.username:
+        raise ValueError(JWKS_RULE)
+    return text
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",")) if text else ()
+    if not all(origin == "*" or ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError(ORIGINS_RULE)
+    return origins
+
+
+def number_parser(maximum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text) <= maximum):
+            raise ValueError(NUMBER_RULE.format(maximum))
+        return int(text)
+
+    return parse
 
 
 class Setting(NamedTuple):
@@ -118,9 +174,52 @@ GATEWAY_GRPC_ADDRESS = Setting(
     ADDRESS_RULE,
     "address where the gateway balances gRPC over all servers, for internal callers; not for the one-process mode",
 )
-JWT_ISSUER = Setting(
-    "jwt_issuer", "", str, "must be a text", "issuer of the tokens that callers need; without it, callers need none"
+TLS_CERTIFICATE = Setting(
+    "tls_certificate", "", parse_file, FILE_RULE, "certificate with its chain, for TLS on REST and gRPC"
 )
+PAGES = Setting(
+    "pages", "on", parse_switch, SWITCH_RULE, "whether the gateway serves /docs and /openapi.yaml at the REST address"
+)
+TLS_KEY = Setting("tls_key", "", parse_file, FILE_RULE, "private key of the certificate")
+GRPC_CLIENT_CA = Setting(
+    "grpc_client_ca", "", parse_file, FILE_RULE, "CA whose certificates gRPC callers must have; needs TLS"
+)
+UPSTREAM_CA = Setting(
+    "upstream_ca", "", parse_file, FILE_RULE, "CA of the servers' certificates; the gateway then speaks TLS to them"
+)
+UPSTREAM_CERTIFICATE = Setting(
+    "upstream_certificate", "", parse_file, FILE_RULE, "certificate that the gateway shows to its servers"
+)
+UPSTREAM_KEY = Setting("upstream_key", "", parse_file, FILE_RULE, "private key of that certificate")
+JWT_ISSUER = Setting(
+    "jwt_issuer", "", parse_text, TEXT_RULE, "issuer (iss) of the tokens that every call must then carry"
+)
+JWT_AUDIENCE = Setting("jwt_audience", "", parse_text, TEXT_RULE, "audience (aud) that a token must name")
+JWT_JWKS = Setting("jwt_jwks", "", parse_jwks, JWKS_RULE, "file or https URL of the issuer's public keys")
+RATE_LIMIT = Setting(
+    "rate_limit",
+    "0",
+    number_parser(MAX_RATE),
+    NUMBER_RULE.format(MAX_RATE),
+    "requests a second that one client address may make; 0 for no limit",
+)
+TRUSTED_PROXIES = Setting(
+    "trusted_proxies",
+    "0",
+    number_parser(MAX_PROXIES),
+    NUMBER_RULE.format(MAX_PROXIES),
+    "number of proxies in front that add the client's address to x-forwarded-for",
+)
+CORS_ORIGINS = Setting(
+    "cors_origins", "", parse_origins, ORIGINS_RULE, "origins of the web pages that may call REST; * for all"
+)
+# The locks towards callers of the gateway, those of a server, and those between the two.
+LOCKS = (
+    *(TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA, JWT_ISSUER, JWT_AUDIENCE, JWT_JWKS),
+    *(RATE_LIMIT, TRUSTED_PROXIES, CORS_ORIGINS),
+)
+SERVER_LOCKS = (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA, JWT_ISSUER)
+UPSTREAM_LOCKS = (UPSTREAM_CA, UPSTREAM_CERTIFICATE, UPSTREAM_KEY)
 LOG_LEVEL = Setting("log_level", "info", parse_log_level, LOG_LEVEL_RULE, "least severe level that is logged")
 LOG_FORMAT = Setting(
     "log_format",

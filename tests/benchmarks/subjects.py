@@ -52,12 +52,16 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Server:
-    """Programs that serve REST or gRPC at an address. other_pids: further processes whose CPU time is counted."""
+    """Programs that serve REST or gRPC at an address. other_pids: further processes whose CPU time is counted.
+
+    token: what the programs ask for, over TLS; empty if they have no locks.
+    """
 
     address: str
     programs: Sequence[Program]
     events: EventTable | None = None
     other_pids: Sequence[int] = field(default=())
+    token: str = ""
 
     def measure(self, variant: str, cell: Cell, number: int, seconds: int) -> Measurement:
         before = self.events.count(cell.operation) if self.events else None
@@ -71,7 +75,7 @@ class Server:
         if cell.transport != "REST":
             return run_h2load(self.address, cell.operation, cell.in_flight, seconds)
         requests = REQUESTS[cell.operation]._replace(second=CELLS.index(cell))
-        return run_wrk(self.address, requests, cell.in_flight, seconds)
+        return run_wrk(self.address, requests, cell.in_flight, seconds, self.token)
 
     def _cpu_seconds(self) -> dict[str, float]:
         return cpu_seconds([*(program.pid for program in self.programs), *self.other_pids])

@@ -16,11 +16,13 @@ from tests.benchmarks.disk import run_fdatasync, run_group_commit
 from tests.benchmarks.peers.orm_models import open_database
 from tests.benchmarks.processes import Program, python_module
 from tests.benchmarks.subjects import Disk, Server, StorageWriters, Subject
+from tests.edge.certificates import Authority
+from tests.edge.tokens import AUDIENCE, ISSUER, Issuer
 from tests.postgres_server import PostgresServer
 
 FREE_ADDRESSES = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")}
 # Patterns of the addresses that the programs print.
-UP_REST = r"REST +http://(\S+)"
+UP_REST = r"REST +https?://(\S+)"
 UP_GRPC = r"gRPC +(\S+)"
 SERVE_GRPC = r'"grpc": "(\S+)"'
 GATEWAY_REST = r'"rest": "(\S+)"'
@@ -43,8 +45,9 @@ class RoundResources(NamedTuple):
     postgres_pid: int
     stack: ExitStack
 
-    def program(self, *arguments: str, url: str = "") -> Program:
-        environment = FREE_ADDRESSES | ({"MENTORSYNC_DATABASE_URL": url} if url else {})
+    def program(self, *arguments: str, url: str = "", **settings: str) -> Program:
+        settings |= {"database_url": url} if url else {}
+        environment = FREE_ADDRESSES | {f"MENTORSYNC_{name.upper()}": value for name, value in settings.items()}
         program = Program(python_module(*arguments), environment)
         self.stack.callback(program.stop)
         return program
@@ -80,6 +83,21 @@ def up(*arguments: str) -> Start:
         return wait
 
     return start
+
+
+def start_up_with_locks(resources: RoundResources) -> Callable[[], Server]:
+    """Runs `mentorsync up` with TLS and JWT, and measures it over REST."""
+    events = resources.database("events")
+    folder = resources.directory / "locks"
+    folder.mkdir()
+    issuer, keys = Issuer(), folder / "keys.json"
+    issuer.publish(keys)
+    pair = Authority(folder).issue("server", "127.0.0.1")
+    tls = {"tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
+    jwt = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(keys)}
+    program = resources.program(MENTORSYNC, "up", url=events.url, **tls, **jwt)
+    token = issuer.token(mentor_id=None, scope="mentorsync.admin")
+    return lambda: Server(program.wait_for(UP_REST), [program], events, token=token)
 
 
 def start_up_for_grpc(resources: RoundResources) -> Callable[[], Server]:
@@ -165,6 +183,7 @@ def _new_postgres_database(resources: RoundResources, name: str) -> str:
 ECHO_CELLS = (cells.REST_SNAPSHOT_64, cells.REST_SUBMIT_1, cells.REST_SUBMIT_64)
 ALL_REST_CELLS = (*cells.PAGE_CELLS, *cells.REST_CELLS)
 EMBEDDED = Variant("embedded", ALL_REST_CELLS, up())
+EMBEDDED_LOCKED = Variant("embedded, TLS and JWT", (cells.REST_SNAPSHOT_64, cells.REST_SUBMIT_64), start_up_with_locks)
 EMBEDDED_AGAIN = Variant("embedded, again", cells.REST_CELLS, up())
 SEPARATE = Variant("separate", cells.REST_CELLS, up("--separate"))
 FASTAPI_ORM = Variant("FastAPI + Peewee ORM", cells.REST_CELLS, uvicorn("rest_orm", "event"))
@@ -181,7 +200,16 @@ ORM = Variant("Peewee ORM", (cells.STORAGE_SUBMIT_64,), storage_writers("orm", "
 GROUP_COMMIT = Variant("sqlite3 alone, batches of 64", (cells.STORAGE_SUBMIT_64,), start_group_commit)
 FDATASYNC = Variant("4 KiB, one after the other", (cells.DISK_SYNC,), start_fdatasync)
 VARIANTS = (
-    *(EMBEDDED, SEPARATE, FASTAPI_ORM, EMBEDDED_AGAIN, FASTAPI_ENGINE, EMBEDDED_ECHO, ECHO_BEHIND_ENVOY),
+    *(
+        EMBEDDED,
+        EMBEDDED_LOCKED,
+        SEPARATE,
+        FASTAPI_ORM,
+        EMBEDDED_AGAIN,
+        FASTAPI_ENGINE,
+        EMBEDDED_ECHO,
+        ECHO_BEHIND_ENVOY,
+    ),
     *(EMBEDDED_GRPC, GRPC_SERVER, GRPC_ECHO, POSTGRES, POSTGRES_ORM, ENGINE, ORM, GROUP_COMMIT, FDATASYNC),
 )
 

@@ -152,7 +152,7 @@ def test_migrate_reports_what_it_applied(tmp_path: Path) -> None:
     assert first.returncode == 0
     assert first.stdout.splitlines() == [
         f"sqlite:///a.db: created {tmp_path / 'a.db'}",
-        "sqlite:///a.db: applied 0001_initial, 0002_heads",
+        "sqlite:///a.db: applied 0001_initial, 0002_heads, 0003_history",
     ]
     assert (second.returncode, second.stdout) == (0, "sqlite:///a.db: the schema is up to date\n")
 

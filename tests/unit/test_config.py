@@ -11,6 +11,7 @@ from mentorsync.config import (
     GRPC_ADDRESS,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    PAGES,
     REST_ADDRESS,
     Address,
     Setting,
@@ -25,6 +26,7 @@ ALL = (
     METRICS_ADDRESS,
     GATEWAY_ADMIN_ADDRESS,
     GATEWAY_GRPC_ADDRESS,
+    PAGES,
     LOG_LEVEL,
 )
 
@@ -40,6 +42,7 @@ def test_the_names_and_defaults_are_a_public_interface() -> None:
         ("MENTORSYNC_METRICS_ADDRESS", "--metrics-address", "127.0.0.1:9464"),
         ("MENTORSYNC_GATEWAY_ADMIN_ADDRESS", "--gateway-admin-address", "127.0.0.1:9901"),
         ("MENTORSYNC_GATEWAY_GRPC_ADDRESS", "--gateway-grpc-address", ""),
+        ("MENTORSYNC_PAGES", "--pages", "on"),
         ("MENTORSYNC_LOG_LEVEL", "--log-level", "info"),
     ]
 
@@ -78,6 +81,7 @@ def test_an_address_is_host_and_port(text: str, address: Address) -> None:
         (METRICS_ADDRESS, "h:1.5", "must be host:port"),
         (GATEWAY_ADMIN_ADDRESS, "h:x", "must be host:port"),
         (GATEWAY_GRPC_ADDRESS, "h", "must be host:port"),
+        (PAGES, "yes", "must be on or off"),
         (LOG_LEVEL, "loud", "must be one of debug, info, warning, error"),
     ],
 )

@@ -42,9 +42,14 @@ class ListenError(Exception):
 
 @asynccontextmanager
 async def grpcio_server(
-    handlers: Sequence[grpc.GenericRpcHandler], health_servicer: Health, address: str
+    handlers: Sequence[grpc.GenericRpcHandler],
+    health_servicer: Health,
+    address: str,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[int]:
     """Serves the handlers, health and reflection on `address` (host:port or unix:path), and yields the port.
+
+    With `credentials`, only over TLS.
 
     Raises ListenError. At the end the health is NOT_SERVING, new calls are refused, and accepted calls get up to
     DRAIN_SECONDS to finish.
@@ -55,7 +60,7 @@ async def grpcio_server(
     reflection.enable_server_reflection(REFLECTED_SERVICES, server)
     server.add_generic_rpc_handlers((UnknownMethods(),))  # the last one, so that it gets what no other one takes
     try:
-        port = server.add_insecure_port(address)
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except RuntimeError as error:
         raise ListenError(f"{address} cannot be listened on: is it in use?") from error
     await server.start()

@@ -39,7 +39,8 @@ class AdminClient:
     async def listeners(self) -> dict[str, Address]:
         """The addresses that Envoy has bound, by listener name."""
         statuses = json.loads(await self._call("GET", "/listeners?format=json")).get("listener_statuses", [])
-        return {status["name"]: _address(status["local_address"]) for status in statuses}
+        bound = [status for status in statuses if "socket_address" in status["local_address"]]  # not internal ones
+        return {status["name"]: _address(status["local_address"]) for status in bound}
 
     async def activity(self) -> Activity:
         reply = await self._call("GET", f"/stats?format=json&filter={ACTIVE_FILTER}")

@@ -11,28 +11,32 @@ from pathlib import Path
 from mentorsync_gateway.config import Config, list_path, listener_addresses, separate, shared, without_access_log
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import HostModuleError
+from mentorsync_gateway.pages import with_pages
 
 from mentorsync.config import (
     DATABASE_URL,
     GATEWAY_ADMIN_ADDRESS,
+    GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
     HEALTH_SOCKET_VARIABLE,
     JWT_ISSUER,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    REST_ADDRESS,
     Address,
     Setting,
     variables,
 )
 from mentorsync.dropped_lines import VARIABLE
-from mentorsync.storage.urls import without_credentials
+from mentorsync.open_doors import warnings
 from mentorsync.supervisor.addresses import held, with_free_ports
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.locks import check_servers_are_hidden, with_locks
 from mentorsync.supervisor.output import Output, describe_addresses
 from mentorsync.supervisor.part import Address as PartAddress
 from mentorsync.supervisor.part import Part, PartError
-from mentorsync.supervisor.ready import wait_until_ready
+from mentorsync.supervisor.ready import Probe, wait_until_ready
 from mentorsync.supervisor.relay import Relay
 from mentorsync.supervisor.replica import Replica
 from mentorsync.supervisor.replicas import Replicas
@@ -48,10 +52,12 @@ async def up(settings: Namespace, output: Output) -> int:
     """Brings the schema up to date, then serves until a signal comes or a part ends. Returns the exit status."""
 
     async def work(supervisor: Supervisor) -> int | None:
+        for warning in warnings(settings, REST_ADDRESS, GRPC_ADDRESS, GATEWAY_GRPC_ADDRESS):
+            output.say(warning)
         if status := await _migrate(settings, output):
             return status
         if settings.separate:
-            await _run_separate(settings, supervisor)
+            await _run_separate(settings, supervisor, Path(directory))
         try:
             if not settings.database_url.startswith("sqlite:"):
                 await _run_replicas(settings, supervisor, Path(directory))
@@ -59,7 +65,7 @@ async def up(settings: Namespace, output: Output) -> int:
         except HostModuleError as error:
             output.say(f"{error}; running server and gateway as separate processes instead")
             supervisor.discard()
-            await _run_separate(settings, supervisor)
+            await _run_separate(settings, supervisor, Path(directory))
         return None
 
     with tempfile.TemporaryDirectory(prefix="mentorsync-") as directory:  # readable by this user alone
@@ -70,13 +76,17 @@ async def gateway(settings: Namespace, output: Output) -> int:
     """Runs the gateway alone, in front of servers that run elsewhere. Returns the exit status."""
 
     async def work(supervisor: Supervisor) -> None:
-        envoy = Envoy("the gateway", _gateway_config(settings.upstream, settings), output.write_log)
+        for warning in warnings(settings, REST_ADDRESS, GATEWAY_GRPC_ADDRESS):
+            output.say(warning)
+        config = _gateway_config(settings.upstream, settings, Path(directory))
+        envoy = Envoy("the gateway", config, output.write_log)
         await supervisor.start(envoy)
         addresses = {name: str(Address(*address)) for name, address in envoy.addresses.items()}
         output.print(json.dumps({"event": "ready"} | addresses))
         await watch([envoy], [], output.say)
 
-    return await Supervisor(output).run(work)
+    with tempfile.TemporaryDirectory(prefix="mentorsync-") as directory:  # readable by this user alone
+        return await Supervisor(output).run(work)
 
 
 async def _migrate(settings: Namespace, output: Output) -> int:
@@ -118,7 +128,7 @@ async def _run_replicas(settings: Namespace, supervisor: Supervisor, directory: 
     """
     output = supervisor.output
     others = _with_port_0(settings, GATEWAY_ADMIN_ADDRESS, METRICS_ADDRESS)
-    with held(listener_addresses(_embedded_config(settings, directory))) as ports:
+    with held(listener_addresses(_embedded_config(settings, directory / "health.sock"))) as ports:
         first = _replica(settings, ports, directory, output, exports_dropped_lines=True)
         replicas = [first, *(_replica(others, ports, directory, output) for _ in range(settings.replicas - 1))]
         keeper = Replicas(replicas, lambda: _replica(others, ports, directory, output), supervisor)
@@ -155,7 +165,7 @@ def _embedded_config(settings: Namespace, health_socket: Path) -> Config:
         settings.grpc_address,
         str(health_socket),
     )
-    return _with_log_level(config, settings)
+    return with_locks(_adjusted(config, settings), settings, health_socket.parent)
 
 
 def _embedded_environment(settings: Namespace, health_socket: Path) -> dict[str, str]:
@@ -168,12 +178,13 @@ def _with_port_0(settings: Namespace, *names: Setting) -> Namespace:
     return Namespace(**vars(settings) | addresses)
 
 
-async def _run_separate(settings: Namespace, supervisor: Supervisor) -> None:
+async def _run_separate(settings: Namespace, supervisor: Supervisor, directory: Path) -> None:
     """Envoy in front of one server or several. If one of several ends, it is restarted."""
+    check_servers_are_hidden(settings)
     servers = _servers(settings, supervisor.output)
     await supervisor.start(*servers)
     upstreams = [Address(*server.addresses["grpc"]) for server in servers]
-    envoy = Envoy("the gateway", _gateway_config(upstreams, settings), supervisor.output.write_log)
+    envoy = Envoy("the gateway", _gateway_config(upstreams, settings, directory), supervisor.output.write_log)
     await supervisor.start(envoy)
     await _announce(settings, supervisor, envoy.addresses, [server.addresses for server in servers])
     watched: list[Part] = [envoy]
@@ -201,15 +212,17 @@ async def _announce(
 ) -> None:
     """Waits until the service answers, then prints all addresses."""
     path = list_path()
-    await wait_until_ready(Address(*gateway["rest"]), path, supervisor.output.probe_id)
-    database = without_credentials(settings.database_url)
-    supervisor.output.print(describe_addresses(gateway, servers, database, path))
+    probe = Probe(supervisor.output.probe_id, bool(settings.tls_certificate), bool(settings.jwt_issuer))
+    await wait_until_ready(Address(*gateway["rest"]), path, probe)
+    supervisor.output.print(describe_addresses(settings, gateway, servers, path))
 
 
-def _gateway_config(upstreams: Sequence[Address], settings: Namespace) -> Config:
+def _gateway_config(upstreams: Sequence[Address], settings: Namespace, directory: Path) -> Config:
     config = separate(settings.rest_address, settings.gateway_admin_address, upstreams, settings.gateway_grpc_address)
-    return _with_log_level(config, settings)
+    return with_locks(_adjusted(config, settings), settings, directory)
 
 
-def _with_log_level(config: Config, settings: Namespace) -> Config:
+def _adjusted(config: Config, settings: Namespace) -> Config:
+    """The configuration with what is the same in every layout."""
+    config = with_pages(config) if settings.pages else config
     return without_access_log(config) if settings.log_level in ("warning", "error") else config

@@ -1,12 +1,14 @@
 """The output of the supervisor and of its parts: one writer for each descriptor."""
 
 import secrets
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
 from mentorsync.config import Address
 from mentorsync.dropped_lines import DroppedLines
 from mentorsync.log_text import Render
 from mentorsync.logs import STANDARD_ERROR, STANDARD_OUTPUT
+from mentorsync.storage.urls import without_credentials
 from mentorsync.supervisor.failure_limit import FailureLimit
 from mentorsync.supervisor.log_writer import LogWriter
 from mentorsync.supervisor.part import Address as PartAddress
@@ -57,24 +59,28 @@ class Output:
 
 
 def describe_addresses(
-    gateway: Mapping[str, PartAddress], servers: Sequence[Mapping[str, PartAddress]], database: str, list_path: str
+    settings: Namespace,
+    gateway: Mapping[str, PartAddress],
+    servers: Sequence[Mapping[str, PartAddress]],
+    list_path: str,
 ) -> str:
     """The text that `up` prints once the service is ready."""
-    rest = Address(*gateway["rest"])
+    rest = f"{'https' if settings.tls_certificate else 'http'}://{Address(*gateway['rest'])}"
     admins = [server["admin"] for server in servers if "admin" in server] or [gateway["admin"]]  # a replica has its own
     balanced = (
         f"\nbalanced  {Address(*gateway['grpc'])} (gRPC through the gateway, over all servers)"
         if "grpc" in gateway
         else ""
     )
+    docs = f"\ndocs      {rest}/docs" if settings.pages else ""
     return f"""\
-REST      http://{rest}
+REST      {rest}{docs}
 gRPC      {", ".join(dict.fromkeys(str(Address(*server["grpc"])) for server in servers))}{balanced}
 metrics   {", ".join(f"http://{Address(*server['metrics'])}/metrics" for server in servers)}
 admin     {", ".join(f"http://{Address(*admin)}" for admin in admins)}
-database  {database}
+database  {without_credentials(settings.database_url)}
 
 Try it:   curl -s -X POST -H 'content-type: application/json' \\
             -d '{{"event_type": "PauseMentorEvent", "mentor_id": "mntr_01HX4V2K8P"}}' \\
-            http://{rest}{list_path}/events
+            {rest}{list_path}/events
 Ctrl-C stops everything."""

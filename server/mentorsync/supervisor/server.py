@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from mentorsync.config import (
     DATABASE_URL,
     GRPC_ADDRESS,
+    GRPC_CLIENT_CA,
     JWT_ISSUER,
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    TLS_CERTIFICATE,
+    TLS_KEY,
     parse_address,
     variables,
 )
@@ -23,6 +26,8 @@ from mentorsync.supervisor.part import Address, PartError
 from mentorsync.supervisor.relay import Relay, Write
 
 SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, JWT_ISSUER, LOG_LEVEL)
+# The gateway speaks TLS to callers. To the server on the same machine it does not.
+NO_TLS = {setting.variable: "" for setting in (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA)}
 
 
 class Server:
@@ -66,7 +71,8 @@ class Server:
     async def _start_child(self) -> Child:
         descriptors: tuple[int, ...] = ()
         # The supervisor reads the lines, and turns them into text itself.
-        environment = os.environ | variables(self._settings, SERVER_SETTINGS) | {LOG_FORMAT.variable: "json"}
+        own = NO_TLS | {LOG_FORMAT.variable: "json"}
+        environment = os.environ | variables(self._settings, SERVER_SETTINGS) | own
         if self._dropped_lines is not None:
             descriptors = (self._dropped_lines.descriptor,)
             environment[VARIABLE] = str(self._dropped_lines.descriptor)

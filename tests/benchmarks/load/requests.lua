@@ -1,4 +1,5 @@
--- Builds the requests that wrk sends. Arguments: the base path, then the fields of Requests in wrk.py, in the same order.
+-- Builds the requests that wrk sends. Arguments: the base path, then the fields of Requests in wrk.py, in the same order,
+-- then a token, if the service needs one.
 
 local SCATTER, SCATTER_MODULUS = 2654435761, 4294967296 -- as in filling.py
 
@@ -37,6 +38,10 @@ function init(arguments)
   second, page, limit = arguments[3], arguments[4], arguments[5]
   first_event, events = tonumber(arguments[6]), tonumber(arguments[7])
   first_mentor, mentors = tonumber(arguments[8]), tonumber(arguments[9])
+  if arguments[10] then
+    headers["authorization"] = "Bearer " .. arguments[10]
+    wrk.headers["authorization"] = headers["authorization"] -- for requests without headers of their own
+  end
 end
 
 function request()

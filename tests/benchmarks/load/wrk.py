@@ -34,20 +34,26 @@ class Requests(NamedTuple):
     mentors: int = 1
 
 
-def run_wrk(address: str, requests: Requests, in_flight: int, seconds: int) -> LoadResult:
-    """Keeps `in_flight` requests in flight for `seconds`. wrk uses one thread."""
+def run_wrk(address: str, requests: Requests, in_flight: int, seconds: int, token: str = "") -> LoadResult:
+    """Keeps `in_flight` requests in flight for `seconds`. wrk uses one thread.
+
+    With `token`, over TLS, and each request carries the token.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with start_wrk(address, requests, in_flight, seconds) as process:
+    with start_wrk(address, requests, in_flight, seconds, token) as process:
         load = wait_for_result(process)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return load._replace(generator=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def start_wrk(address: str, requests: Requests, in_flight: int, seconds: int) -> "subprocess.Popen[str]":
+def start_wrk(
+    address: str, requests: Requests, in_flight: int, seconds: int, token: str = ""
+) -> "subprocess.Popen[str]":
     command = ["wrk", "-t1", f"-c{in_flight}", f"-d{seconds}", f"--timeout={TIMEOUT_SECONDS}", "-s", str(SCRIPT)]
     operation, second, *numbers = requests
-    arguments = [BASE, operation, f"{second:02}", *map(str, numbers)]
-    return subprocess.Popen([*command, f"http://{address}/", "--", *arguments], stdout=subprocess.PIPE, text=True)
+    arguments = [BASE, operation, f"{second:02}", *map(str, numbers), *([token] if token else [])]
+    url = f"{'https' if token else 'http'}://{address}/"
+    return subprocess.Popen([*command, url, "--", *arguments], stdout=subprocess.PIPE, text=True)
 
 
 def wait_for_result(process: "subprocess.Popen[str]") -> LoadResult:

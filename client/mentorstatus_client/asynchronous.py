@@ -1,0 +1,102 @@
+"""The client for asyncio. `plain.py` is the same for threads."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import ClassVar, Self, Unpack
+
+import grpc
+
+from mentorstatus_client import calls
+from mentorstatus_client.base import CallOptions, Client
+from mentorstatus_client.calls import Call, Result
+from mentorstatus_client.errors import error_of
+from mentorstatus_client.listing import Listing
+from mentorstatus_client.values import (
+    DeletedEvent,
+    EventType,
+    MentorSnapshot,
+    SubmittedEvent,
+    SyncEvent,
+    SyncEventPage,
+    UpdatedEvent,
+)
+
+
+class AsyncMentorStatusSyncClient(Client):
+    __doc__ = Client.__doc__
+    _transport: ClassVar = grpc.aio
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection. Calls that still run are cancelled."""
+        await self._channel.close()
+
+    async def list_sync_events(
+        self,
+        *,
+        page: int | None = None,
+        limit: int | None = None,
+        mentor_id: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> SyncEventPage:
+        """One page of the pending events, oldest first. `iter_sync_events` reads all pages."""
+        return await self._call(calls.list_sync_events(page, limit, mentor_id), options)
+
+    async def iter_sync_events(
+        self, *, mentor_id: str | None = None, **options: Unpack[CallOptions]
+    ) -> AsyncIterator[SyncEvent]:
+        """All pending events, oldest first, page by page. An event that stays pending is given exactly once."""
+        listing = Listing(mentor_id)
+        while not listing.is_complete:
+            for event in listing.take(await self._call(listing.next_call(), options)):
+                yield event
+
+    async def get_mentor_status(self, mentor_id: str, **options: Unpack[CallOptions]) -> MentorSnapshot:
+        """The status of one mentor and its pending events. MentorNotFoundError if the mentor has no event yet."""
+        return await self._call(calls.get_mentor_status(mentor_id), options)
+
+    async def submit_event(
+        self,
+        mentor_id: str,
+        event_type: EventType,
+        *,
+        reason: str | None = None,
+        client_timestamp: datetime | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> SubmittedEvent:
+        """Records a status event. One that is stale or not allowed is no error: `accepted` is False.
+
+        Each submit has its own random idempotency key, so retries never record the event twice. To repeat a submit that
+        failed, pass the error's `idempotency_key`.
+        """
+        call = calls.submit_event(mentor_id, event_type, reason, client_timestamp, idempotency_key)
+        return await self._call(call, options)
+
+    async def update_event(
+        self,
+        sync_event_id: str,
+        *,
+        acknowledged: bool | None = None,
+        reason: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> UpdatedEvent:
+        """Acknowledges an event, makes it pending again, or changes its reason. Needs at least one of the two."""
+        return await self._call(calls.update_event(sync_event_id, acknowledged, reason), options)
+
+    async def delete_event(self, sync_event_id: str, **options: Unpack[CallOptions]) -> DeletedEvent:
+        """Deletes an event and its reason. The mentor's status does not change."""
+        return await self._call(calls.delete_event(sync_event_id), options)
+
+    async def _call(self, call: Call[Result], options: CallOptions) -> Result:
+        arguments = self._arguments(call, options)
+        try:
+            answer = await getattr(self._stub, call.method)(call.request, **arguments)
+        except grpc.RpcError as error:
+            raise error_of(error, arguments["metadata"]) from error
+        return call.read(answer)

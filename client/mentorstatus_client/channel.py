@@ -1,0 +1,54 @@
+"""How a client connects: the options of its channel, and where it may send a token."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+DEFAULT_TARGET = "127.0.0.1:50051"  # where `mentorsync up` serves gRPC
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],  # a name may have several addresses: a retry goes to another one
+    "methodConfig": [
+        {
+            "name": [{"service": "mentorstatus.v1.MentorStatusSync"}],
+            # Every call may be repeated, since each submit has a key. The first wait is that of the service's
+            # RetryInfo. All waits together are 8 s, so the last attempt is still within the default timeout.
+            "retryPolicy": {
+                "maxAttempts": 5,  # the most that gRPC allows
+                "initialBackoff": "1s",
+                "maxBackoff": "4s",
+                "backoffMultiplier": 1.5,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+CHANNEL_OPTIONS = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    # While there is no connection, each attempt fails at once. By default gRPC waits for up to two minutes before it
+    # connects again, and the last retry would be over by then.
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+LOCAL_TARGET = re.compile(r"(unix|unix-abstract):.+|(dns:///|ipv[46]:)?(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?")
+
+
+def open_channel(
+    transport: Any, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+) -> Any:
+    """Opens a channel of `grpc` or of `grpc.aio`. In both, later options replace earlier ones."""
+    options = (*CHANNEL_OPTIONS, *options)
+    if credentials is None:
+        return transport.insecure_channel(target, options=options)
+    return transport.secure_channel(target, credentials, options=options)
+
+
+def check_plaintext_token(target: str) -> None:
+    """Refuses to send a token over a network in plain text."""
+    if not LOCAL_TARGET.fullmatch(target):
+        raise ValueError(
+            f"the token for {target} would be sent in plain text: pass credentials=grpc.ssl_channel_credentials(), or "
+            f"plaintext_token=True if another layer encrypts the connection"
+        )

@@ -1,0 +1,92 @@
+"""TLS on both addresses, in both layouts: only TLS is spoken, and new files take effect without a restart."""
+
+import socket
+import ssl
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2
+
+from tests.edge.certificates import Authority, Pair, put
+from tests.edge.conftest import Locked, call, trust
+from tests.server_process import wait_until
+
+HEALTH = "/grpc.health.v1.Health/Check"
+CLEARTEXT = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def check_health(locked: Locked, client: Pair | None) -> int:
+    with locked.channel(client) as channel:
+        return health_pb2.HealthCheckResponse.FromString(call(channel, HEALTH, {})).status
+
+
+def rest_address(locked: Locked) -> tuple[str, int]:
+    host, _, port = locked.up.url.removeprefix("https://").partition(":")
+    return host, int(port)
+
+
+def served_certificate(address: tuple[str, int]) -> str:
+    return ssl.get_server_certificate(address)
+
+
+def test_callers_verify_the_certificate(locked: Locked, tmp_path: Path) -> None:
+    with locked.rest() as client:
+        assert client.get("/healthz").status_code == httpx.codes.OK
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"{locked.up.url}/healthz", verify=trust(Authority(tmp_path)))
+
+
+def test_cleartext_is_not_answered(locked: Locked) -> None:
+    with socket.create_connection(rest_address(locked), timeout=20) as connection:
+        connection.sendall(CLEARTEXT)
+        try:
+            assert not connection.recv(100)
+        except ConnectionResetError:
+            return
+
+
+@pytest.mark.parametrize(("offered", "chosen"), [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1")])
+def test_http_2_is_offered(locked: Locked, offered: list[str], chosen: str) -> None:
+    context = trust(locked.authority)
+    context.set_alpn_protocols(offered)
+    host, port = rest_address(locked)
+    with socket.create_connection((host, port), timeout=20) as connection:
+        secure = context.wrap_socket(connection, server_hostname=host)
+        assert secure.selected_alpn_protocol() == chosen
+        assert secure.version() in {"TLSv1.2", "TLSv1.3"}
+        secure.close()
+
+
+def test_grpc_callers_need_a_certificate(locked: Locked, tmp_path: Path) -> None:
+    """With none, or with one of another authority, the handshake fails."""
+    assert check_health(locked, locked.client) == health_pb2.HealthCheckResponse.SERVING
+    for client in (None, Authority(tmp_path).issue("stranger")):
+        with pytest.raises(grpc.RpcError) as error:
+            check_health(locked, client)
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_new_certificate_is_used_without_a_restart(locked: Locked) -> None:
+    """On both addresses. Calls on older connections go on."""
+    before = served_certificate(rest_address(locked))
+    with locked.rest() as client:
+        assert client.get("/healthz").status_code == httpx.codes.OK
+        locked.authority.issue("server", "127.0.0.1", "localhost")
+        wait_until(lambda: served_certificate(rest_address(locked)) != before, "the new certificate")
+        assert client.get("/healthz").status_code == httpx.codes.OK
+    assert locked.server.certificate.read_text() in served_certificate(rest_address(locked))
+    assert check_health(locked, locked.client) == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_broken_certificate_is_not_used(locked: Locked) -> None:
+    """The service goes on with the one that it has."""
+    before = served_certificate(rest_address(locked))
+    usual = locked.server.certificate.read_bytes()
+    put(locked.server.certificate, b"broken")
+    try:
+        wait_until(lambda: "Failed to load" in locked.up.logged(), "Envoy's refusal")
+        assert served_certificate(rest_address(locked)) == before
+    finally:
+        put(locked.server.certificate, usual)

@@ -1,0 +1,1 @@
+"""Makes openapi.yaml from the protobuf contract. `make generate` runs it."""
