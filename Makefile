@@ -1,4 +1,4 @@
-SOAKS := soak-attacks soak-kills soak-network
+SOAKS := soak-attacks soak-kills soak-network soak-fuzz
 
 .PHONY: help setup run test check format generate release-descriptors wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak $(SOAKS) clean
 .DEFAULT_GOAL := help
@@ -122,6 +122,9 @@ soak-kills: .venv/.bench-ready ## kill -9 under load, 1,000 rounds on each engin
 
 soak-network: .venv/.bench-ready ## Disturb the network to PostgreSQL, 10 minutes (QUICK=1: 20 s)
 	$(SOAK).soak.network $(if $(QUICK),--quick)
+
+soak-fuzz: .venv/.bench-ready ## Send 110,000 drawn requests, 8 minutes (QUICK=1: 30 s)
+	$(SOAK).soak.fuzz $(if $(QUICK),--quick)
 
 clean: ## Remove .venv, .googleapis, .benchmarks and dist
 	rm -rf .venv .googleapis .benchmarks dist

@@ -21,6 +21,7 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", 
 IDS = ("mntr_01HX4V2K8P", "evt_XP2KL9RQ", "mntr_", "evt_" + "A" * 41, "events")
 QUERY_NAMES = ("page", "limit", "mentor_id", "mentorId", "access_token", "")
 FIELDS = ("event_type", "mentor_id", "reason", "client_timestamp", "acknowledged", "sync_event_id", "eventType")
+VALID = {"event_type": "PauseMentorEvent", "mentor_id": "mntr_01HX4V2K8P", "acknowledged": True}
 FIELD_VALUES = (
     *(
         "PauseMentorEvent",
@@ -102,11 +103,13 @@ def draw_route(random: Random) -> tuple[str, str]:
         method = random.choice(METHODS)
     if random.random() < 0.1:
         path = random.choice(OTHER_PATHS)
-    return method, path.format(random.choice([random.choice(IDS), quote(draw_bytes(random), safe="")]))
+    name = quote(draw_bytes(random), safe="") if random.random() < 0.2 else random.choice(IDS)
+    return method, path.format(name)
 
 
 def draw_query(random: Random) -> str:
-    pairs = [f"{random.choice(QUERY_NAMES)}={_draw_query_value(random)}" for _ in range(random.randrange(3))]
+    count = random.choice([0, 0, 1, 2])
+    pairs = [f"{random.choice(QUERY_NAMES)}={_draw_query_value(random)}" for _ in range(count)]
     return f"?{'&'.join(pairs)}" if pairs else ""
 
 
@@ -125,9 +128,11 @@ def _visible(value: bytes) -> bytes:
 
 
 def draw_body(random: Random) -> bytes:
-    kind = random.randrange(8)
+    kind = random.randrange(10)
     if kind == 0:
         return b""
+    if kind > 5:
+        return json.dumps(VALID | {random.choice(FIELDS): _draw_value(random)}).encode()
     if kind == 1:
         return draw_bytes(random)
     if kind == 2:
@@ -161,4 +166,5 @@ def draw_message(random: Random) -> bytes:
     """A protobuf message, perhaps of another method, perhaps none at all."""
     if random.random() < 0.2:
         return draw_bytes(random)
-    return mutate(random, random.choice(MESSAGES).SerializeToString())
+    message = random.choice(MESSAGES).SerializeToString()
+    return message if random.random() < 0.3 else mutate(random, message)

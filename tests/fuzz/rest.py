@@ -34,7 +34,8 @@ class Answer(NamedTuple):
         return None
 
     def is_error_in_shape(self) -> bool:
-        if self.headers.get("content-type") != "application/json" or not self.headers.get("x-request-id"):
+        # The id may be empty: that of the caller is kept, and Envoy makes none before it has looked at the path.
+        if self.headers.get("content-type") != "application/json" or "x-request-id" not in self.headers:
             return False
         if self.body is None:
             return True
@@ -80,6 +81,7 @@ class _Caller:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await self._exchange(request)
         except TimeoutError:
+            self._findings.answers["no answer"] += 1
             self._findings.report(request, "no answer")
             await self._close()
             return
