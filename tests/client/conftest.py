@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from mentorstatus_client import AsyncMentorStatusSyncClient, MentorStatusSyncClient, SyncEvent
 
-from tests.conftest import OWN_CONNECTION
-from tests.grpc_client import Connect
+from tests.grpc_client import OWN_CONNECTION, Connect
 from tests.rest.conftest import StubServer, running_stub
 from tests.server_process import Database, ServerProcess
 from tests.up_process import EmbeddedServer
