@@ -53,9 +53,9 @@ format: setup ## Format Python and protobuf files
 	buf format --write
 
 # buf reads the imported google protos from this folder. They are copied from the wheel of googleapis-common-protos.
-.googleapis/.ready: .venv/.ready
+.googleapis/.ready: .venv/.ready Makefile
 	@python -c 'import pathlib, shutil, google.api.http_pb2 as m; root = pathlib.Path(m.__file__).parents[2]; \
-	  names = ["api/annotations", "api/http", "rpc/status", "rpc/error_details"]; out = pathlib.Path(".googleapis"); \
+	  names = ["api/annotations", "api/http", "api/httpbody", "rpc/status", "rpc/error_details"]; out = pathlib.Path(".googleapis"); \
 	  [((out / "google" / n).parent.mkdir(parents=True, exist_ok=True), \
 	    shutil.copy(root / "google" / (n + ".proto"), out / "google" / (n + ".proto"))) for n in names]'
 	@touch $@

@@ -1,7 +1,9 @@
 """The client for asyncio. `plain.py` is the same for threads."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import ClassVar, Self, Unpack
 
 import grpc
@@ -14,12 +16,14 @@ from mentorstatus_client.listing import Listing
 from mentorstatus_client.values import (
     DeletedEvent,
     EventType,
+    FeedMessage,
     MentorSnapshot,
     SubmittedEvent,
     SyncEvent,
     SyncEventPage,
     UpdatedEvent,
 )
+from mentorstatus_client.watching import Watch
 
 
 class AsyncMentorStatusSyncClient(Client):
@@ -92,6 +96,36 @@ class AsyncMentorStatusSyncClient(Client):
     async def delete_event(self, sync_event_id: str, **options: Unpack[CallOptions]) -> DeletedEvent:
         """Deletes an event and its reason. The mentor's status does not change."""
         return await self._call(calls.delete_event(sync_event_id), options)
+
+    async def watch(
+        self,
+        *,
+        mentor_ids: Sequence[str] = (),
+        cursor: str | None = None,
+        changes_only: bool = False,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> AsyncIterator[FeedMessage]:
+        """The live feed: the present state, then every change, without an end.
+
+        After a lost connection it continues where it was. It raises an error if the first stream brings nothing, or if
+        the service refuses to continue. With the last `cursor` of an earlier watch it continues after that one.
+        """
+        watch = Watch(mentor_ids, cursor, changes_only)
+        while True:
+            for reset in watch.start():
+                yield reset
+            call = watch.next_call()
+            arguments = self._arguments(call, {"timeout": None, "metadata": metadata})
+            stream = getattr(self._stub, call.method)(call.request, **arguments)
+            try:
+                async for message in stream:
+                    for step in watch.take(call.read(message)):
+                        yield step
+            except grpc.RpcError as error:
+                watch.check(error_of(error, arguments["metadata"]))
+            finally:
+                stream.cancel()
+            await asyncio.sleep(watch.next_pause())
 
     async def _call(self, call: Call[Result], options: CallOptions) -> Result:
         arguments = self._arguments(call, options)

@@ -23,7 +23,7 @@ class CallOptions(TypedDict, total=False):
     metadata: more metadata, such as `traceparent`. An `x-request-id` here replaces the client's random one.
     """
 
-    timeout: float
+    timeout: float | None
     wait_for_ready: bool
     metadata: Mapping[str, str]
 

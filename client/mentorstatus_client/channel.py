@@ -31,6 +31,9 @@ CHANNEL_OPTIONS = (
     # connects again, and the last retry would be over by then.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Ends a watch whose server has silently gone. A server that is there sends a heartbeat more often than this.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 LOCAL_TARGET = re.compile(r"(unix|unix-abstract):.+|(dns:///|ipv[46]:)?(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?")
 

@@ -8,16 +8,24 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus_client.values import (
     DeletedEvent,
     EventType,
+    FeedKind,
+    FeedMessage,
     MentorSnapshot,
     MentorStatus,
     SubmittedEvent,
     SyncEvent,
+    SyncEventChange,
     SyncEventPage,
     UpdatedEvent,
 )
 
 EVENT_TYPES: dict[int, EventType] = {pb.EventType.Value(event_type): event_type for event_type in EventType}
 STATUSES: dict[int, MentorStatus] = {pb.MentorStatus.Value(status): status for status in MentorStatus}
+
+KINDS: dict[int, FeedKind] = {pb.WatchSyncEventsResponse.Kind.Value(kind): kind for kind in FeedKind}
+RESET_REASONS: dict[int, str] = {
+    number: name for name, number in pb.WatchSyncEventsResponse.ResetReason.items() if number
+}
 
 
 def event_type_of(number: int) -> EventType:
@@ -87,3 +95,24 @@ def updated_event(message: pb.UpdateEventResponse) -> UpdatedEvent:
 
 def deleted_event(message: pb.DeleteEventResponse) -> DeletedEvent:
     return DeletedEvent(message.sync_event_id, message.deleted, time_of(message.deleted_at))
+
+
+def sync_event_change(message: pb.SyncEventChange) -> SyncEventChange:
+    return SyncEventChange(
+        sync_event(message.event),
+        message.accepted,
+        message.pending,
+        message.deleted,
+        status_of(message.mentor_status),
+        time_of(message.changed_at),
+    )
+
+
+def feed_message(message: pb.WatchSyncEventsResponse) -> FeedMessage:
+    return FeedMessage(
+        KINDS.get(message.kind, FeedKind.UNKNOWN),
+        tuple(map(sync_event_change, message.changes)),
+        message.cursor,
+        RESET_REASONS.get(message.reset_reason, ""),
+        mentor_snapshot(message.snapshot) if message.HasField("snapshot") else None,
+    )

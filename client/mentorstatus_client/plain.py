@@ -1,7 +1,9 @@
 """The client for threads. `asynchronous.py` is the same for asyncio."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import ClassVar, Self, Unpack
 
 import grpc
@@ -14,12 +16,14 @@ from mentorstatus_client.listing import Listing
 from mentorstatus_client.values import (
     DeletedEvent,
     EventType,
+    FeedMessage,
     MentorSnapshot,
     SubmittedEvent,
     SyncEvent,
     SyncEventPage,
     UpdatedEvent,
 )
+from mentorstatus_client.watching import Watch
 
 
 class MentorStatusSyncClient(Client):
@@ -89,6 +93,34 @@ class MentorStatusSyncClient(Client):
     def delete_event(self, sync_event_id: str, **options: Unpack[CallOptions]) -> DeletedEvent:
         """Deletes an event and its reason. The mentor's status does not change."""
         return self._call(calls.delete_event(sync_event_id), options)
+
+    def watch(
+        self,
+        *,
+        mentor_ids: Sequence[str] = (),
+        cursor: str | None = None,
+        changes_only: bool = False,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> Iterator[FeedMessage]:
+        """The live feed: the present state, then every change, without an end.
+
+        After a lost connection it continues where it was. It raises an error if the first stream brings nothing, or if
+        the service refuses to continue. With the last `cursor` of an earlier watch it continues after that one.
+        """
+        watch = Watch(mentor_ids, cursor, changes_only)
+        while True:
+            yield from watch.start()
+            call = watch.next_call()
+            arguments = self._arguments(call, {"timeout": None, "metadata": metadata})
+            stream = getattr(self._stub, call.method)(call.request, **arguments)
+            try:
+                for message in stream:
+                    yield from watch.take(call.read(message))
+            except grpc.RpcError as error:
+                watch.check(error_of(error, arguments["metadata"]))
+            finally:
+                stream.cancel()
+            time.sleep(watch.next_pause())
 
     def _call(self, call: Call[Result], options: CallOptions) -> Result:
         arguments = self._arguments(call, options)

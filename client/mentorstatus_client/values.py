@@ -24,6 +24,19 @@ class MentorStatus(StrEnum):
     INACTIVE = "inactive"
 
 
+class FeedKind(StrEnum):
+    """What a message of the feed says. The values are the names in the proto, which explains them."""
+
+    UNKNOWN = "KIND_UNSPECIFIED"
+    RESET = "RESET"  # drop all state: the present state follows
+    SNAPSHOT = "SNAPSHOT"  # the present state of one mentor, in `snapshot`
+    PRESENT = "PRESENT"  # pending events of the present state, in `changes`
+    CURRENT = "CURRENT"  # everything up to `cursor` was sent
+    CHANGES = "CHANGES"  # new states of events, in `changes`
+    HEARTBEAT = "HEARTBEAT"  # nothing has changed; `cursor` may be newer
+    GOING_AWAY = "GOING_AWAY"  # the server ends the stream
+
+
 @dataclass(frozen=True, slots=True)
 class SyncEvent:
     """A pending event. `resulting_status` is the mentor's status right after the decision on it."""
@@ -87,3 +100,29 @@ class DeletedEvent:
     sync_event_id: str
     deleted: bool
     deleted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SyncEventChange:
+    """An event as its last change left it. `mentor_status` is the mentor's status at this change or later."""
+
+    event: SyncEvent
+    accepted: bool
+    pending: bool
+    deleted: bool
+    mentor_status: MentorStatus
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FeedMessage:
+    """One step of the feed. The kind says which of the other fields are set.
+
+    reset_reason: EXPIRED, FOREIGN or FILTER_CHANGED. Empty if a connection was lost within the present state.
+    """
+
+    kind: FeedKind
+    changes: tuple[SyncEventChange, ...] = ()
+    cursor: str = ""
+    reset_reason: str = ""
+    snapshot: MentorSnapshot | None = None

@@ -146,7 +146,8 @@ def _set_upstreams(config: Config, upstreams: Sequence[Address]) -> None:
     endpoints = [
         {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}} for host, port in upstreams
     ]
-    config["static_resources"]["clusters"][0]["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
+    for cluster in config["static_resources"]["clusters"]:  # the one for calls, and the one for streams
+        cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
 
 
 def _socket_address(setting: str, address: Address) -> Config:

@@ -36,6 +36,7 @@ from mentorsync_gateway.config import (
 from mentorsync_gateway.errors import HostModuleError
 
 FILTER_NAME = "pyvoy"
+CLUSTER = "mentorsync"
 FORWARDING_CLUSTER = "health_and_reflection"
 # Health checks over gRPC get UNAVAILABLE while Envoy drains, as those over REST get 503. Else the service answers them.
 DRAINING_HEALTH = {
@@ -61,6 +62,7 @@ def embedded(application: str, rest: Address, admin: Address, grpc: Address, soc
     connection_manager(config)["http_filters"].insert(-1, _module_filter(application))
     for route in contract_routes(config):
         route["typed_per_filter_config"][FILTER_NAME] = FILTER_ON
+        route["route"]["cluster"] = CLUSTER
     config["static_resources"]["listeners"].append(_service_listener(config, application, grpc))
     return config
 
@@ -86,7 +88,8 @@ def _use_socket(config: Config, path: str) -> None:
     """Makes the Unix socket the only upstream. Health checks and forwarded calls have a cluster each, so that the
     supervisor can tell forwarded calls from calls of the service.
     """
-    (cluster,) = config["static_resources"]["clusters"]
+    cluster, streams = config["static_resources"]["clusters"]
+    config["static_resources"]["clusters"].remove(streams)  # all streams are answered here
     del cluster["cluster_type"]  # it resolves names; the default is a static address
     endpoint = {"endpoint": {"address": {"pipe": {"path": path}}}}
     cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [endpoint]}]
@@ -106,14 +109,17 @@ def _service_listener(config: Config, application: str, address: Address) -> Con
     manager = manager_of(listener)
     manager["http_filters"][:0] = [DRAINING_HEALTH, _module_filter(application)]
     routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-    (forwarding,) = routes
+    streams, forwarding = routes
     forwarding["route"]["cluster"] = FORWARDING_CLUSTER
+    streams["route"]["cluster"] = CLUSTER
     (service,) = http_filter(config, TRANSCODER)["typed_config"]["services"]
     calls = copy.deepcopy(forwarding)
-    # The module would decode an escape and drop a query. gRPC has neither, so such a path names no method.
-    calls["match"] |= {"prefix": f"/{service}/", "headers": [_path_without(character) for character in "%?"]}
-    calls["typed_per_filter_config"] = {FILTER_NAME: FILTER_ON}
-    routes.insert(0, calls)
+    calls["match"]["prefix"] = f"/{service}/"
+    for route in (streams, calls):
+        # The module would decode an escape and drop a query. gRPC has neither, so such a path names no method.
+        route["match"]["headers"] = [_path_without(character) for character in "%?"]
+        route["typed_per_filter_config"] = {FILTER_NAME: FILTER_ON}
+    routes.insert(1, calls)
     return listener
 
 

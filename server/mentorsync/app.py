@@ -3,14 +3,19 @@
 import asyncio
 import json
 import logging
+import os
 import signal
 from argparse import Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
-from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, Address, SettingsError
+from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, STOP_DESCRIPTOR_VARIABLE, Address, SettingsError
 from mentorsync.dropped_lines import dropped_by_supervisor
+from mentorsync.feed.feed import Feed
+from mentorsync.feed.pauses import Pauses
+from mentorsync.feed.slots import Slots
 from mentorsync.logs import LineWriter, print_without_waiting
 from mentorsync.metrics import Metrics
 from mentorsync.metrics_server import MetricsServer
@@ -23,10 +28,11 @@ from mentorsync.rpc.grpcio_server import HEALTH_NAMES, ListenError, grpcio_serve
 from mentorsync.rpc.health import Health, report_health
 from mentorsync.rpc.service import Service
 from mentorsync.storage.engine import Engine, open_engine
+from mentorsync.storage.epoch import renew_epoch
 from mentorsync.storage.migrator import check_current
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
-from mentorsync.time_limits import DRAIN_SECONDS, RETIRE_SECONDS
+from mentorsync.time_limits import DRAIN_SECONDS, RETIRE_SECONDS, STREAM_SPREAD_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +52,9 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
     async with running(settings, call_log) as server:
         # The process that started this one reads the addresses here.
         print_without_waiting(json.dumps({"event": "ready"} | server.addresses))
-        if await signals.get() == signal.SIGTERM and server.is_shared:
+        number = await signals.get()
+        server.end_streams(STREAM_SPREAD_SECONDS)
+        if number == signal.SIGTERM and server.is_shared:
             logger.info("retiring: reporting NOT_SERVING for %g s before refusing calls", RETIRE_SECONDS)
             await server.health.enter_graceful_shutdown()
             with suppress(TimeoutError):
@@ -59,7 +67,8 @@ class Server(NamedTuple):
     """A running server. `is_shared`: other servers may serve the same database.
 
     `close_connection` closes the connection to the database that belongs to the calling thread, if there is one. Every
-    thread that made calls must call it before the server is closed.
+    thread that made calls must call it before the server is closed. `end_streams` ends the streams of the live feed,
+    spread over a number of seconds.
     """
 
     service: Service
@@ -67,11 +76,13 @@ class Server(NamedTuple):
     addresses: dict[str, str]
     is_shared: bool
     close_connection: Callable[[], None]
+    end_streams: Callable[[float], None]
 
 
 class Storage(NamedTuple):
     reader: Reader
     writer: Writer
+    feed: Feed
 
 
 @asynccontextmanager
@@ -84,7 +95,7 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
     metrics.watch_log(lambda: call_log.dropped + dropped_by_supervisor())
     engine = open_engine(settings.database_url)
     health = Health()
-    async with opened_storage(engine, metrics) as storage:
+    async with opened_storage(engine, metrics, settings.streams_per_address) as storage:
         call_log_if_wanted = call_log if logger.isEnabledFor(logging.INFO) else None
         requires_token = bool(settings.jwt_issuer)
         service = Service(Calls(*storage), metrics, call_log_if_wanted, requires_token=requires_token)
@@ -101,25 +112,63 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
                 "writer": lambda: asyncio.shield(storage.writer.ended),
                 "health watch": lambda: report_health(health, HEALTH_NAMES, probes),
                 "metrics server": lambda: asyncio.shield(metrics_server.ended),
+                "live feed": storage.feed.follow,
             }
             async with watched(parts):
                 # An Envoy around this server asks for the health before it listens, and would begin as unhealthy.
                 await health.is_known.wait()
-                yield Server(service, health, addresses, engine.is_shared, engine.close_connection)
+                end_streams, close = storage.feed.go_away, engine.close_connection
+                with ending_streams_at_stop(storage.feed):
+                    yield Server(service, health, addresses, engine.is_shared, close, end_streams)
 
 
 @asynccontextmanager
-async def opened_storage(engine: Engine, metrics: Metrics) -> AsyncIterator[Storage]:
-    """A reader and a writer on the engine. At the end, queued writes are written and the database is closed."""
+async def opened_storage(engine: Engine, metrics: Metrics, streams_per_address: int) -> AsyncIterator[Storage]:
+    """A reader, a writer and a feed on the engine. At the end, queued writes are written and the database is closed."""
     check_current(engine)
     with engine.serving():
-        writer = Writer(engine.open_store, metrics.observe_commit)
+        feed = opened_feed(engine, metrics, streams_per_address)
+        writer = Writer(engine.open_store, metrics.observe_commit, feed.on_commit)
         metrics.watch_writer(lambda: writer.queued, lambda: writer.clock_ahead_seconds)
         try:
-            yield Storage(engine.open_reader(), writer)
+            yield Storage(engine.open_reader(), writer, feed)
         finally:
             await writer.close()
             engine.close()
+
+
+@contextmanager
+def ending_streams_at_stop(feed: Feed) -> Iterator[None]:
+    """Ends the streams once the supervisor, if there is one, begins to stop this process or one in front of it."""
+    descriptor = os.environ.get(STOP_DESCRIPTOR_VARIABLE)
+    if descriptor is None:
+        yield
+        return
+    loop, number = asyncio.get_running_loop(), int(descriptor)
+
+    def end_streams() -> None:
+        loop.remove_reader(number)
+        feed.go_away(STREAM_SPREAD_SECONDS)
+
+    loop.add_reader(number, end_streams)
+    try:
+        yield
+    finally:
+        loop.remove_reader(number)
+
+
+def opened_feed(engine: Engine, metrics: Metrics, streams_per_address: int) -> Feed:
+    def renew() -> None:
+        try:
+            renew_epoch(engine)
+        finally:
+            engine.database.close()  # the connection of this thread
+
+    reader, pauses = engine.open_change_reader(), Pauses.of(is_shared=engine.is_shared)
+    observe = metrics.observe_feed_round
+    feed = Feed(reader, partial(asyncio.to_thread, renew), pauses, Slots(streams_per_address), observe)
+    metrics.watch_feed(feed)
+    return feed
 
 
 @asynccontextmanager

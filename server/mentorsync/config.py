@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
 
 MAX_PORT = 65_535
+MAX_STREAMS = 10_000  # of one process
+STREAMS_RULE = f"must be a number from 1 to {MAX_STREAMS}"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESS_RULE = "must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080"
 LOG_LEVEL_RULE = f"must be one of {', '.join(LOG_LEVELS)}"
@@ -30,6 +32,8 @@ ORIGINS_RULE = "must be * or origins with commas between them, such as https://a
 TEXT_RULE = "must not contain control characters"
 # Not a setting: the supervisor gives the embedded service the path of the Unix socket for health and reflection.
 HEALTH_SOCKET_VARIABLE = "MENTORSYNC_HEALTH_SOCKET"
+# Nor is this: the number of a descriptor, inherited from the supervisor, that reaches its end when a stop begins.
+STOP_DESCRIPTOR_VARIABLE = "MENTORSYNC_STOP_DESCRIPTOR"
 
 
 ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)  # as browsers send it: in lower case, without a path
@@ -60,6 +64,12 @@ def parse_address(text: str) -> Address:
 def parse_optional_address(text: str) -> Address | None:
     """As parse_address, but an empty text means that there is no address."""
     return parse_address(text) if text else None
+
+
+def parse_streams(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_STREAMS):
+        raise ValueError(STREAMS_RULE)
+    return int(text)
 
 
 def parse_log_level(text: str) -> str:
@@ -173,6 +183,13 @@ GATEWAY_GRPC_ADDRESS = Setting(
     parse_optional_address,
     ADDRESS_RULE,
     "address where the gateway balances gRPC over all servers, for internal callers; not for the one-process mode",
+)
+STREAMS_PER_ADDRESS = Setting(
+    "streams_per_address",
+    "20",
+    parse_streams,
+    STREAMS_RULE,
+    "how many streams of the live feed one client address may have; a proxy that hides its clients counts as one",
 )
 TLS_CERTIFICATE = Setting(
     "tls_certificate", "", parse_file, FILE_RULE, "certificate with its chain, for TLS on REST and gRPC"

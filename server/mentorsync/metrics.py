@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollec
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from mentorsync.feed.feed import Feed
+from mentorsync.feed.metrics import FeedCollector
 from mentorsync.storage.store import Commit
 
 # Seconds. From the duration of a snapshot to the longest that a phone waits.
@@ -32,6 +34,12 @@ class Metrics:
             buckets=BATCH_BUCKETS,
             registry=self.registry,
         )
+        self._feed_rounds = Histogram(
+            "mentorsync_feed_send_seconds",
+            "Seconds from a change, as the process learnt of it, until the streams of an event loop were sent it.",
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
         self._children: dict[tuple[str, str], Histogram] = {}
 
     def observe_call(self, method: str, code: str, seconds: float) -> None:
@@ -40,6 +48,14 @@ class Metrics:
         if child is None:  # labels() costs more than the observation; two threads that call it get the same child
             child = self._children[key] = self._durations.labels(*key)
         child.observe(seconds)
+
+    def observe_feed_round(self, seconds: float) -> None:
+        """The seconds from when the process learnt of a change until the streams of an event loop were sent it."""
+        self._feed_rounds.observe(seconds)
+
+    def watch_feed(self, feed: Feed) -> None:
+        """Reads the feed's numbers whenever the metrics are read."""
+        self.registry.register(FeedCollector(feed))
 
     def observe_commit(self, commit: Commit) -> None:
         self._batches.observe(len(commit.outcomes))

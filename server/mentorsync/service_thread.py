@@ -17,6 +17,7 @@ from mentorsync.config import (
     JWT_ISSUER,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    STREAMS_PER_ADDRESS,
     SettingsError,
     resolve,
 )
@@ -26,7 +27,7 @@ from mentorsync.rpc.service import Service
 if TYPE_CHECKING:
     from mentorsync.app import Server
 
-SETTINGS = (DATABASE_URL, METRICS_ADDRESS, JWT_ISSUER, LOG_LEVEL)
+SETTINGS = (DATABASE_URL, METRICS_ADDRESS, JWT_ISSUER, STREAMS_PER_ADDRESS, LOG_LEVEL)
 EXIT_FAILED = 1  # as of `mentorsync serve`: what started Envoy should start it again
 
 

@@ -47,3 +47,13 @@ PING_PAUSE_SECONDS = 0.5  # between two pings of a replica
 PING_SECONDS = 1.0  # a ping without an answer for this long has failed
 MAX_FAILED_PINGS = 3  # in a row; the replica then hangs, and is killed and started again
 RESTART_SECONDS = 1.0  # pause before another attempt to start a replica that could not be started
+
+# --- A stream of the live feed ---
+
+LEAVE_SECONDS = 0.5  # at a stop: a message that is not taken for this long ends its stream
+STREAM_SPREAD_SECONDS = 0.8  # at a stop, streams are told to leave over this time: less than CLOSE_SECONDS
+BEHIND_SECONDS = 3.0  # a replica of the database may be this late with a cursor's revision
+STALLED_SECONDS = 5.0  # a message that is not taken for this long ends its stream
+HEARTBEAT_SECONDS = 20.0  # a stream is silent for at most this long, and a tenth more
+STREAM_SILENCE_SECONDS = 60.0  # the gateway ends a stream that was silent for three heartbeats
+MAX_STREAM_SECONDS = 3_600.0  # a stream ends after this at the latest, so that clients spread over new servers

@@ -1,18 +1,20 @@
 """Both clients in front of the same tests, and the real service for them."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
-from mentorstatus_client import AsyncMentorStatusSyncClient, MentorStatusSyncClient, SyncEvent
+from mentorstatus_client import AsyncMentorStatusSyncClient, FeedMessage, MentorStatusSyncClient, SyncEvent
 
 from tests.grpc_client import OWN_CONNECTION, Connect
 from tests.rest.conftest import StubServer, running_stub
-from tests.server_process import Database, ServerProcess
-from tests.up_process import EmbeddedServer
+from tests.server_process import Database, ServerProcess, wait_until
+from tests.up_process import EmbeddedServer, UpProcess
 
 NUMBERS = count()
 OpenClient = Callable[..., Any]  # takes a target and the settings of a client
@@ -34,6 +36,37 @@ class Threaded:
         events = self._client.iter_sync_events(**options)
         while (event := await asyncio.to_thread(next, events, None)) is not None:
             yield event
+
+    async def watch(self, **options: Any) -> AsyncIterator[FeedMessage]:
+        messages: Any = self._client.watch(**options)
+        try:
+            while True:
+                yield await asyncio.to_thread(next, messages)
+        finally:
+            messages.close()
+
+
+class Restartable:
+    """`mentorsync up` that can be killed and started again at the same address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(folder / "mentorsync.db")
+        self._start = lambda grpc: UpProcess(self.database, folder / "up.log", (), grpc_address=grpc)
+        self._up = self._start("127.0.0.1:0")
+        self.grpc = self._up.announced["gRPC"]
+
+    def recorded(self) -> set[str]:
+        return {event_id for (event_id,) in self.database.execute("SELECT sync_event_id FROM events")}
+
+    def kill(self) -> None:
+        parts = self._up.parts
+        self._up.signal(signal.SIGKILL)
+        self._up.end()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in parts), "the end of its parts")
+
+    def restart(self) -> None:
+        self.kill()
+        self._up = self._start(self.grpc)
 
 
 @pytest.fixture(params=[Threaded, AsyncMentorStatusSyncClient], ids=["plain", "asyncio"])
@@ -58,6 +91,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
     server = EmbeddedServer(database, folder / "server.log")
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartable]:
+    up = Restartable(tmp_path_factory.mktemp("up"))
+    yield up
+    up.kill()
 
 
 @pytest.fixture

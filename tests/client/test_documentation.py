@@ -40,5 +40,6 @@ def test_the_code_runs(service: ServerProcess, tmp_path: Path) -> None:
         )
         assert finished.returncode == 0, finished.stderr
         assert len(stub.metadata) == 1
+    assert "up to date" in finished.stdout
     assert finished.stdout.splitlines()[:2] == ["True paused", "paused False"]
     assert finished.stdout.splitlines()[-1] == "mentor_id"

@@ -1,21 +1,17 @@
 """What the clients repeat: calls that find the service unavailable, and no others. No event is recorded twice."""
 
 import asyncio
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 import grpc
 import pytest
 from mentorstatus_client import DeadlineExceededError, EventType, InternalError, SubmittedEvent, UnavailableError
 
-from tests.client.conftest import OpenClient, stored, target
+from tests.client.conftest import OpenClient, Restartable, stored, target
 from tests.client.losing_proxy import LosingProxy
 from tests.rest.conftest import StubServer, running_stub
-from tests.server_process import Database, ServerProcess, wait_until
-from tests.up_process import UpProcess
+from tests.server_process import ServerProcess, wait_until
 
 STREAMS = 8
 CALLS = 40  # of each stream
@@ -99,42 +95,37 @@ async def test_an_event_whose_answer_was_lost_is_recorded_once(
     assert stored(service.database, mentor_id) == [(submitted.sync_event_id,)]
 
 
-class Restartable:
-    """`mentorsync up` that can be killed and started again at the same address."""
+class Watcher:
+    """Notes the events of all changes, in the order in which they come."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database = Database(folder / "mentorsync.db")
-        self._start = lambda grpc: UpProcess(self.database, folder / "up.log", (), grpc_address=grpc)
-        self._up = self._start("127.0.0.1:0")
-        self.grpc = self._up.announced["gRPC"]
+    def __init__(self) -> None:
+        self.is_current = asyncio.Event()
+        self.seen: list[str] = []
 
-    def recorded(self) -> set[str]:
-        return {event_id for (event_id,) in self.database.execute("SELECT sync_event_id FROM events")}
-
-    def kill(self) -> None:
-        parts = self._up.parts
-        self._up.signal(signal.SIGKILL)
-        self._up.end()
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in parts), "the end of its parts")
-
-    def restart(self) -> None:
-        self.kill()
-        self._up = self._start(self.grpc)
+    async def watch(self, client: Any, number: int) -> None:
+        """Returns after this number of changes."""
+        async with aclosing(client.watch(changes_only=True)) as messages:
+            async for message in messages:
+                self.is_current.set()
+                self.seen += [change.event.sync_event_id for change in message.changes]
+                if len(self.seen) >= number:
+                    return
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartable]:
-    up = Restartable(tmp_path_factory.mktemp("up"))
-    yield up
-    up.kill()
+async def test_no_call_fails_and_no_change_is_missed_when_the_service_is_killed(
+    open_client: OpenClient, up: Restartable
+) -> None:
+    """With kill -9 in the middle of calls, and a restart, each submit has its answer and each event is stored once.
 
-
-async def test_no_call_fails_when_the_service_is_killed(open_client: OpenClient, up: Restartable) -> None:
-    """With kill -9 in the middle of calls, and a restart, each submit has its answer and each event is stored once."""
+    A watch gives each event once.
+    """
     client = open_client(up.grpc, timeout=RESTART_SECONDS)
     answers: list[SubmittedEvent] = []
     restarts: list[Any] = []
     before = up.recorded()
+    watcher = Watcher()
+    watching = asyncio.ensure_future(watcher.watch(client, STREAMS * CALLS))
+    await watcher.is_current.wait()
 
     async def stream(mentor_id: str) -> None:
         for _ in range(CALLS):
@@ -144,6 +135,8 @@ async def test_no_call_fails_when_the_service_is_killed(open_client: OpenClient,
 
     await asyncio.gather(*(stream(f"mntr_{number}") for number in range(STREAMS)))
     await asyncio.gather(*restarts)
-    assert len(answers) == STREAMS * CALLS
-    assert sorted(up.recorded() - before) == sorted(answer.sync_event_id for answer in answers)
-    assert len(up.recorded() - before) == len(answers)
+    async with asyncio.timeout(RESTART_SECONDS):
+        await watching
+    submitted = sorted(answer.sync_event_id for answer in answers)
+    assert sorted(up.recorded() - before) == submitted
+    assert sorted(watcher.seen) == submitted

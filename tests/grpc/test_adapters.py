@@ -99,8 +99,8 @@ EQUAL: dict[str, Request] = {
         "DeleteEvent", pb.DeleteEventRequest(sync_event_id="ö%\n").SerializeToString()
     ),
     "bytes that are no message": of_service("ListSyncEvents", b"\xff\xff\xff\xff"),
-    "an unknown method": of_service("WatchSyncEvents", SNAPSHOT),
-    "an unknown method without a message": of_service("WatchSyncEvents"),
+    "an unknown method": of_service("UnknownMethod", SNAPSHOT),
+    "an unknown method without a message": of_service("UnknownMethod"),
     "a method's name in other letters": of_service("listsyncevents", b""),
     "an escaped letter": Request(f"/{SERVICE}/%4CistSyncEvents", (b"",)),
     "a path with doubled slashes": Request(f"//{SERVICE}/ListSyncEvents", (b"",)),

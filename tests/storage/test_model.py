@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, TypeAlias, TypeVar
+from unittest.mock import Mock
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -94,7 +95,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         self._engine = self._open_engine(self._clock, draw_event_id, self._name)
         migrate(self._engine)
         self._writer = Writer(self._engine.open_store, lambda _operations: None)
-        self._service = Service(Calls(self._engine.open_reader(), self._writer), Metrics(), None)
+        self._service = Service(Calls(self._engine.open_reader(), self._writer, Mock()), Metrics(), None)
 
     async def _close(self) -> None:
         await self._writer.close()

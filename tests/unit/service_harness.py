@@ -21,7 +21,9 @@ class Harness:
         self._stream = io.StringIO()
         self._writer = LineWriter(self._stream)
         self.metrics = Metrics()
-        names = ("list_sync_events", "get_mentor_status", "submit_event", "update_event", "delete_event")
+        methods = "list_sync_events get_mentor_status submit_event update_event delete_event"
+        streams = "watch_sync_events stream_sync_events"
+        names = f"{methods} {streams}".split()
         calls: Any = SimpleNamespace(**dict.fromkeys(names, call))
         self.service = Service(calls, self.metrics, self._writer, requires_token=requires_token)
 

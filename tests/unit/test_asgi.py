@@ -171,7 +171,7 @@ async def test_reading_stops_once_the_message_is_too_large() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/mentorstatus.v1.MentorStatusSync/WatchSyncEvents",
+        "/mentorstatus.v1.MentorStatusSync/UnknownMethod",
         "/mentorstatus.v1.MentorStatusSync/",
         "/mentorstatus.v1.Other/GetMentorStatus",
         "/GetMentorStatus",

@@ -15,10 +15,10 @@ SEGMENT = "[^/]+"  # what Envoy's routes accept for a variable
 
 
 def annotated() -> set[tuple[str, str]]:
-    """Method and path of every call, by its google.api.http annotation."""
+    """Method and path of every call that has a google.api.http annotation. WatchSyncEvents is for gRPC alone."""
     (service,) = pb.DESCRIPTOR.services_by_name.values()
     rules = [method.GetOptions().Extensions[annotations_pb2.http] for method in service.methods]
-    patterns = [(rule.WhichOneof("pattern"), rule) for rule in rules]
+    patterns = [(kind, rule) for rule in rules if (kind := rule.WhichOneof("pattern"))]
     return {(kind.upper(), VARIABLE.sub(SEGMENT, getattr(rule, kind))) for kind, rule in patterns}
 
 

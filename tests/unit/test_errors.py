@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2
 from mentorstatus.v1 import error_reason_pb2
 from mentorsync.domain.errors import EventNotFoundError, IdempotencyKeyReusedError, MentorNotFoundError
+from mentorsync.feed.slots import TooManyStreamsError
 from mentorsync.rpc.errors import ERRORS, is_expected, status_metadata, status_of
 from mentorsync.rpc.principal import NotYourMentorError, TokenRequiredError
 from mentorsync.rpc.validation import FieldViolation, InvalidFieldsError
@@ -30,6 +31,7 @@ TABLE: list[tuple[Exception, int, str | None, list[Any], str]] = [
     (NotYourMentorError(SECRET), code_pb2.PERMISSION_DENIED, "NOT_YOUR_MENTOR", [], "mentor_id"),
     (MentorNotFoundError("mntr_1"), code_pb2.NOT_FOUND, "MENTOR_NOT_FOUND", [], "mentor_id mntr_1"),
     (EventNotFoundError("evt_1"), code_pb2.NOT_FOUND, "EVENT_NOT_FOUND", [], "sync_event_id evt_1"),
+    (TooManyStreamsError("too many"), code_pb2.RESOURCE_EXHAUSTED, "TOO_MANY_WATCHES", [RETRY_INFO], "too many"),
     (OverloadedError(SECRET), code_pb2.UNAVAILABLE, "OVERLOADED", [RETRY_INFO], "retry later"),
     (StorageUnavailableError(SECRET), code_pb2.UNAVAILABLE, "STORAGE_UNAVAILABLE", [RETRY_INFO], "retry later"),
     (StorageSetupError(SECRET), code_pb2.INTERNAL, "INTERNAL", [], "internal error"),
@@ -84,8 +86,8 @@ def test_all_field_violations_are_reported() -> None:
     assert violations == [("a", "must be b"), ("c", "must be d")]
 
 
-@pytest.mark.parametrize("error", [OverloadedError(), StorageUnavailableError()])
-def test_unavailable_says_when_to_retry(error: Exception) -> None:
+@pytest.mark.parametrize("error", [OverloadedError(), StorageUnavailableError(), TooManyStreamsError()])
+def test_what_may_succeed_later_says_when_to_retry(error: Exception) -> None:
     """RetryInfo and the retry-after header give the same delay."""
     status = status_of(error)
     retry_info = RETRY_INFO()

@@ -51,7 +51,7 @@ def test_envoy_is_configured_with_these_limits() -> None:
     """Envoy's configuration states them a second time: it must run as it is."""
     routes = contract_routes(CONFIG)
     assert routes
-    for route in routes:
+    for route in (route for route in routes if "request_headers_to_add" in route):
         assert seconds(route["route"]["timeout"]) == limits.ROUTE_SECONDS
         assert seconds(route["route"]["idle_timeout"]) == limits.STREAM_IDLE_SECONDS
         (header,) = route["request_headers_to_add"]
@@ -60,6 +60,15 @@ def test_envoy_is_configured_with_these_limits() -> None:
     manager = connection_manager(CONFIG)
     assert seconds(manager["request_timeout"]) == limits.REQUEST_SECONDS
     assert seconds(manager["stream_idle_timeout"]) > limits.STREAM_IDLE_SECONDS
+
+
+def test_a_stream_outlives_every_limit_of_calls() -> None:
+    """Envoy ends it only after three silent heartbeats. At a stop, all have been told before listeners close."""
+    (stream,) = (route["route"] for route in contract_routes(CONFIG) if "request_headers_to_add" not in route)
+    assert seconds(stream["timeout"]) == 0
+    assert seconds(stream["idle_timeout"]) == limits.STREAM_SILENCE_SECONDS == 3 * limits.HEARTBEAT_SECONDS
+    assert 2 * limits.STALLED_SECONDS < limits.HEARTBEAT_SECONDS
+    assert limits.STREAM_SPREAD_SECONDS < limits.CLOSE_SECONDS
 
 
 def test_a_gateway_sees_a_retiring_server_in_time() -> None:

@@ -36,8 +36,8 @@ def apply_to_listener(listener: Config, locks: Locks, directory: Path) -> None:
 
 def apply_to_upstream(config: Config, upstream: Upstream, directory: Path) -> None:
     """Makes the gateway speak TLS to its servers, and verify that a server's certificate has one of their names."""
-    cluster = config["static_resources"]["clusters"][0]
-    (locality,) = cluster["load_assignment"]["endpoints"]
+    calls, streams = config["static_resources"]["clusters"][:2]  # both lead to the servers
+    (locality,) = calls["load_assignment"]["endpoints"]
     addresses = (endpoint["endpoint"]["address"]["socket_address"] for endpoint in locality["lb_endpoints"])
     names = dict.fromkeys(address["address"] for address in addresses)
     context = {
@@ -48,7 +48,7 @@ def apply_to_upstream(config: Config, upstream: Upstream, directory: Path) -> No
         },
         **(_certificate(upstream.certificate, "upstream", directory) if upstream.certificate else {}),
     }
-    cluster["transport_socket"] = _transport_socket(
+    calls["transport_socket"] = streams["transport_socket"] = _transport_socket(
         "UpstreamTlsContext", {"common_tls_context": context, "auto_host_sni": True}
     )
 

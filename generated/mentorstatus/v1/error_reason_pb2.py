@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mentorstatus/v1/error_reason.proto\x12\x0fmentorstatus.v1*\xe5\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x11\n\rINVALID_FIELD\x10\x01\x12\x1a\n\x16IDEMPOTENCY_KEY_REUSED\x10\x02\x12\x14\n\x10MENTOR_NOT_FOUND\x10\x03\x12\x13\n\x0f\x45VENT_NOT_FOUND\x10\x04\x12\x0e\n\nOVERLOADED\x10\x05\x12\x17\n\x13STORAGE_UNAVAILABLE\x10\x06\x12\x0c\n\x08INTERNAL\x10\x07\x12\x12\n\x0eTOKEN_REQUIRED\x10\x08\x12\x13\n\x0fNOT_YOUR_MENTOR\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mentorstatus/v1/error_reason.proto\x12\x0fmentorstatus.v1*\xfb\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x11\n\rINVALID_FIELD\x10\x01\x12\x1a\n\x16IDEMPOTENCY_KEY_REUSED\x10\x02\x12\x14\n\x10MENTOR_NOT_FOUND\x10\x03\x12\x13\n\x0f\x45VENT_NOT_FOUND\x10\x04\x12\x0e\n\nOVERLOADED\x10\x05\x12\x17\n\x13STORAGE_UNAVAILABLE\x10\x06\x12\x0c\n\x08INTERNAL\x10\x07\x12\x12\n\x0eTOKEN_REQUIRED\x10\x08\x12\x13\n\x0fNOT_YOUR_MENTOR\x10\t\x12\x14\n\x10TOO_MANY_WATCHES\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mentorstatus.v1.error_reaso
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=56
-  _globals['_ERRORREASON']._serialized_end=285
+  _globals['_ERRORREASON']._serialized_end=307
 # @@protoc_insertion_point(module_scope)

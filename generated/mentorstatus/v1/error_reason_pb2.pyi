@@ -32,6 +32,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     INTERNAL: _ErrorReason.ValueType  # 7
     TOKEN_REQUIRED: _ErrorReason.ValueType  # 8
     NOT_YOUR_MENTOR: _ErrorReason.ValueType  # 9
+    TOO_MANY_WATCHES: _ErrorReason.ValueType  # 10
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
 
@@ -45,4 +46,5 @@ STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 6
 INTERNAL: ErrorReason.ValueType  # 7
 TOKEN_REQUIRED: ErrorReason.ValueType  # 8
 NOT_YOUR_MENTOR: ErrorReason.ValueType  # 9
+TOO_MANY_WATCHES: ErrorReason.ValueType  # 10
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

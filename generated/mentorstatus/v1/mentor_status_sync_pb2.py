@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(mentorstatus/v1/mentor_status_sync.proto\x12\x0fmentorstatus.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x02\n\tSyncEvent\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\x1b\n\tmentor_id\x18\x02 \x01(\tR\x08mentorId\x12\x39\n\nevent_type\x18\x03 \x01(\x0e\x32\x1a.mentorstatus.v1.EventTypeR\teventType\x12H\n\x10resulting_status\x18\x04 \x01(\x0e\x32\x1d.mentorstatus.v1.MentorStatusR\x0fresultingStatus\x12\x45\n\x10server_timestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0fserverTimestamp\x12\"\n\x0c\x61\x63knowledged\x18\x06 \x01(\x08R\x0c\x61\x63knowledged\"L\n\nPagination\x12\x12\n\x04page\x18\x01 \x01(\x05R\x04page\x12\x14\n\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x14\n\x05total\x18\x03 \x01(\x05R\x05total\"\x8e\x01\n\x15ListSyncEventsRequest\x12\x17\n\x04page\x18\x01 \x01(\x05H\x00R\x04page\x88\x01\x01\x12\x19\n\x05limit\x18\x02 \x01(\x05H\x01R\x05limit\x88\x01\x01\x12 \n\tmentor_id\x18\x03 \x01(\tH\x02R\x08mentorId\x88\x01\x01\x42\x07\n\x05_pageB\x08\n\x06_limitB\x0c\n\n_mentor_id\"\x85\x01\n\x16ListSyncEventsResponse\x12.\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x1a.mentorstatus.v1.SyncEventR\x04\x64\x61ta\x12;\n\npagination\x18\x02 \x01(\x0b\x32\x1b.mentorstatus.v1.PaginationR\npagination\"5\n\x16GetMentorStatusRequest\x12\x1b\n\tmentor_id\x18\x01 \x01(\tR\x08mentorId\"\xac\x02\n\x17GetMentorStatusResponse\x12\x1b\n\tmentor_id\x18\x01 \x01(\tR\x08mentorId\x12\x35\n\x06status\x18\x02 \x01(\x0e\x32\x1d.mentorstatus.v1.MentorStatusR\x06status\x12;\n\x1ais_eligible_for_assignment\x18\x03 \x01(\x08R\x17isEligibleForAssignment\x12=\n\x0clast_updated\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastUpdated\x12\x41\n\x0epending_events\x18\x05 \x03(\x0b\x32\x1a.mentorstatus.v1.SyncEventR\rpendingEvents\"\xdb\x01\n\x12SubmitEventRequest\x12\x39\n\nevent_type\x18\x01 \x01(\x0e\x32\x1a.mentorstatus.v1.EventTypeR\teventType\x12\x1b\n\tmentor_id\x18\x02 \x01(\tR\x08mentorId\x12\x1b\n\x06reason\x18\x03 \x01(\tH\x00R\x06reason\x88\x01\x01\x12\x45\n\x10\x63lient_timestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0f\x63lientTimestampB\t\n\x07_reason\"\xf9\x02\n\x13SubmitEventResponse\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\x1b\n\tmentor_id\x18\x02 \x01(\tR\x08mentorId\x12\x39\n\nevent_type\x18\x03 \x01(\x0e\x32\x1a.mentorstatus.v1.EventTypeR\teventType\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x08R\x08\x61\x63\x63\x65pted\x12H\n\x10resulting_status\x18\x05 \x01(\x0e\x32\x1d.mentorstatus.v1.MentorStatusR\x0fresultingStatus\x12\x45\n\x10server_timestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0fserverTimestamp\x12\x39\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\"\x9a\x01\n\x12UpdateEventRequest\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\'\n\x0c\x61\x63knowledged\x18\x02 \x01(\x08H\x00R\x0c\x61\x63knowledged\x88\x01\x01\x12\x1b\n\x06reason\x18\x03 \x01(\tH\x01R\x06reason\x88\x01\x01\x42\x0f\n\r_acknowledgedB\t\n\x07_reason\"\xb0\x01\n\x13UpdateEventResponse\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\"\n\x0c\x61\x63knowledged\x18\x02 \x01(\x08R\x0c\x61\x63knowledged\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x39\n\nupdated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\"8\n\x12\x44\x65leteEventRequest\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\"\x8e\x01\n\x13\x44\x65leteEventResponse\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\x18\n\x07\x64\x65leted\x18\x02 \x01(\x08R\x07\x64\x65leted\x12\x39\n\ndeleted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tdeletedAt*\x88\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10PauseMentorEvent\x10\x01\x12\x15\n\x11ResumeMentorEvent\x10\x02\x12\x19\n\x15\x44\x65\x61\x63tivateMentorEvent\x10\x03\x12\x17\n\x13\x41\x63tivateMentorEvent\x10\x04*S\n\x0cMentorStatus\x12\x1d\n\x19MENTOR_STATUS_UNSPECIFIED\x10\x00\x12\n\n\x06\x61\x63tive\x10\x01\x12\n\n\x06paused\x10\x02\x12\x0c\n\x08inactive\x10\x03\x32\xeb\x06\n\x10MentorStatusSync\x12\x9f\x01\n\x0eListSyncEvents\x12&.mentorstatus.v1.ListSyncEventsRequest\x1a\'.mentorstatus.v1.ListSyncEventsResponse\"<\x82\xd3\xe4\x93\x02\x36\x12\x34/api/v1/mentor-status-sync/api/v1/mentor-status-sync\x12\xae\x01\n\x0fGetMentorStatus\x12\'.mentorstatus.v1.GetMentorStatusRequest\x1a(.mentorstatus.v1.GetMentorStatusResponse\"H\x82\xd3\xe4\x93\x02\x42\x12@/api/v1/mentor-status-sync/api/v1/mentor-status-sync/{mentor_id}\x12\xa0\x01\n\x0bSubmitEvent\x12#.mentorstatus.v1.SubmitEventRequest\x1a$.mentorstatus.v1.SubmitEventResponse\"F\x82\xd3\xe4\x93\x02@\";/api/v1/mentor-status-sync/api/v1/mentor-status-sync/events:\x01*\x12\xb0\x01\n\x0bUpdateEvent\x12#.mentorstatus.v1.UpdateEventRequest\x1a$.mentorstatus.v1.UpdateEventResponse\"V\x82\xd3\xe4\x93\x02P\x1aK/api/v1/mentor-status-sync/api/v1/mentor-status-sync/events/{sync_event_id}:\x01*\x12\xad\x01\n\x0b\x44\x65leteEvent\x12#.mentorstatus.v1.DeleteEventRequest\x1a$.mentorstatus.v1.DeleteEventResponse\"S\x82\xd3\xe4\x93\x02M*K/api/v1/mentor-status-sync/api/v1/mentor-status-sync/events/{sync_event_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(mentorstatus/v1/mentor_status_sync.proto\x12\x0fmentorstatus.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbc\x02\n\tSyncEvent\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\x1b\n\tmentor_id\x18\x02 \x01(\tR\x08mentorId\x12\x39\n\nevent_type\x18\x03 \x01(\x0e\x32\x1a.mentorstatus.v1.EventTypeR\teventType\x12H\n\x10resulting_status\x18\x04 \x01(\x0e\x32\x1d.mentorstatus.v1.MentorStatusR\x0fresultingStatus\x12\x45\n\x10server_timestamp\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0fserverTimestamp\x12\"\n\x0c\x61\x63knowledged\x18\x06 \x01(\x08R\x0c\x61\x63knowledged\"L\n\nPagination\x12\x12\n\x04page\x18\x01 \x01(\x05R\x04page\x12\x14\n\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x14\n\x05total\x18\x03 \x01(\x05R\x05total\"\x8e\x01\n\x15ListSyncEventsRequest\x12\x17\n\x04page\x18\x01 \x01(\x05H\x00R\x04page\x88\x01\x01\x12\x19\n\x05limit\x18\x02 \x01(\x05H\x01R\x05limit\x88\x01\x01\x12 \n\tmentor_id\x18\x03 \x01(\tH\x02R\x08mentorId\x88\x01\x01\x42\x07\n\x05_pageB\x08\n\x06_limitB\x0c\n\n_mentor_id\"\x85\x01\n\x16ListSyncEventsResponse\x12.\n\x04\x64\x61ta\x18\x01 \x03(\x0b\x32\x1a.mentorstatus.v1.SyncEventR\x04\x64\x61ta\x12;\n\npagination\x18\x02 \x01(\x0b\x32\x1b.mentorstatus.v1.PaginationR\npagination\"5\n\x16GetMentorStatusRequest\x12\x1b\n\tmentor_id\x18\x01 \x01(\tR\x08mentorId\"\xac\x02\n\x17GetMentorStatusResponse\x12\x1b\n\tmentor_id\x18\x01 \x01(\tR\x08mentorId\x12\x35\n\x06status\x18\x02 \x01(\x0e\x32\x1d.mentorstatus.v1.MentorStatusR\x06status\x12;\n\x1ais_eligible_for_assignment\x18\x03 \x01(\x08R\x17isEligibleForAssignment\x12=\n\x0clast_updated\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0blastUpdated\x12\x41\n\x0epending_events\x18\x05 \x03(\x0b\x32\x1a.mentorstatus.v1.SyncEventR\rpendingEvents\"\xdb\x01\n\x12SubmitEventRequest\x12\x39\n\nevent_type\x18\x01 \x01(\x0e\x32\x1a.mentorstatus.v1.EventTypeR\teventType\x12\x1b\n\tmentor_id\x18\x02 \x01(\tR\x08mentorId\x12\x1b\n\x06reason\x18\x03 \x01(\tH\x00R\x06reason\x88\x01\x01\x12\x45\n\x10\x63lient_timestamp\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0f\x63lientTimestampB\t\n\x07_reason\"\xf9\x02\n\x13SubmitEventResponse\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\x1b\n\tmentor_id\x18\x02 \x01(\tR\x08mentorId\x12\x39\n\nevent_type\x18\x03 \x01(\x0e\x32\x1a.mentorstatus.v1.EventTypeR\teventType\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x08R\x08\x61\x63\x63\x65pted\x12H\n\x10resulting_status\x18\x05 \x01(\x0e\x32\x1d.mentorstatus.v1.MentorStatusR\x0fresultingStatus\x12\x45\n\x10server_timestamp\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0fserverTimestamp\x12\x39\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\"\x9a\x01\n\x12UpdateEventRequest\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\'\n\x0c\x61\x63knowledged\x18\x02 \x01(\x08H\x00R\x0c\x61\x63knowledged\x88\x01\x01\x12\x1b\n\x06reason\x18\x03 \x01(\tH\x01R\x06reason\x88\x01\x01\x42\x0f\n\r_acknowledgedB\t\n\x07_reason\"\xb0\x01\n\x13UpdateEventResponse\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\"\n\x0c\x61\x63knowledged\x18\x02 \x01(\x08R\x0c\x61\x63knowledged\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x39\n\nupdated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tupdatedAt\"8\n\x12\x44\x65leteEventRequest\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\"\x8e\x01\n\x13\x44\x65leteEventResponse\x12\"\n\rsync_event_id\x18\x01 \x01(\tR\x0bsyncEventId\x12\x18\n\x07\x64\x65leted\x18\x02 \x01(\x08R\x07\x64\x65leted\x12\x39\n\ndeleted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tdeletedAt\"\xcc\x01\n\x16WatchSyncEventsRequest\x12\x1b\n\tmentor_id\x18\x01 \x03(\tR\x08mentorId\x12\x1b\n\x06\x63ursor\x18\x02 \x01(\tH\x00R\x06\x63ursor\x88\x01\x01\x12&\n\x0c\x63hanges_only\x18\x03 \x01(\x08H\x01R\x0b\x63hangesOnly\x88\x01\x01\x12$\n\x0bmax_seconds\x18\x04 \x01(\x05H\x02R\nmaxSeconds\x88\x01\x01\x42\t\n\x07_cursorB\x0f\n\r_changes_onlyB\x0e\n\x0c_max_seconds\"\xcd\x01\n\x17StreamSyncEventsRequest\x12\x1b\n\tmentor_id\x18\x01 \x03(\tR\x08mentorId\x12\x1b\n\x06\x63ursor\x18\x02 \x01(\tH\x00R\x06\x63ursor\x88\x01\x01\x12&\n\x0c\x63hanges_only\x18\x03 \x01(\x08H\x01R\x0b\x63hangesOnly\x88\x01\x01\x12$\n\x0bmax_seconds\x18\x04 \x01(\x05H\x02R\nmaxSeconds\x88\x01\x01\x42\t\n\x07_cursorB\x0f\n\r_changes_onlyB\x0e\n\x0c_max_seconds\"\xa7\x04\n\x17WatchSyncEventsResponse\x12\x41\n\x04kind\x18\x01 \x01(\x0e\x32-.mentorstatus.v1.WatchSyncEventsResponse.KindR\x04kind\x12:\n\x07\x63hanges\x18\x02 \x03(\x0b\x32 .mentorstatus.v1.SyncEventChangeR\x07\x63hanges\x12\x16\n\x06\x63ursor\x18\x03 \x01(\tR\x06\x63ursor\x12W\n\x0creset_reason\x18\x04 \x01(\x0e\x32\x34.mentorstatus.v1.WatchSyncEventsResponse.ResetReasonR\x0bresetReason\x12\x44\n\x08snapshot\x18\x05 \x01(\x0b\x32(.mentorstatus.v1.GetMentorStatusResponseR\x08snapshot\"{\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05RESET\x10\x01\x12\x0c\n\x08SNAPSHOT\x10\x02\x12\x0b\n\x07PRESENT\x10\x03\x12\x0b\n\x07\x43URRENT\x10\x04\x12\x0b\n\x07\x43HANGES\x10\x05\x12\r\n\tHEARTBEAT\x10\x06\x12\x0e\n\nGOING_AWAY\x10\x07\"Y\n\x0bResetReason\x12\x1c\n\x18RESET_REASON_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x45XPIRED\x10\x01\x12\x0b\n\x07\x46OREIGN\x10\x02\x12\x12\n\x0e\x46ILTER_CHANGED\x10\x03\"\x92\x02\n\x0fSyncEventChange\x12\x30\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.mentorstatus.v1.SyncEventR\x05\x65vent\x12\x1a\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08R\x08\x61\x63\x63\x65pted\x12\x18\n\x07pending\x18\x03 \x01(\x08R\x07pending\x12\x18\n\x07\x64\x65leted\x18\x04 \x01(\x08R\x07\x64\x65leted\x12\x42\n\rmentor_status\x18\x05 \x01(\x0e\x32\x1d.mentorstatus.v1.MentorStatusR\x0cmentorStatus\x12\x39\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tchangedAt*\x88\x01\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10PauseMentorEvent\x10\x01\x12\x15\n\x11ResumeMentorEvent\x10\x02\x12\x19\n\x15\x44\x65\x61\x63tivateMentorEvent\x10\x03\x12\x17\n\x13\x41\x63tivateMentorEvent\x10\x04*S\n\x0cMentorStatus\x12\x1d\n\x19MENTOR_STATUS_UNSPECIFIED\x10\x00\x12\n\n\x06\x61\x63tive\x10\x01\x12\n\n\x06paused\x10\x02\x12\x0c\n\x08inactive\x10\x03\x32\xf0\x08\n\x10MentorStatusSync\x12\x9f\x01\n\x0eListSyncEvents\x12&.mentorstatus.v1.ListSyncEventsRequest\x1a\'.mentorstatus.v1.ListSyncEventsResponse\"<\x82\xd3\xe4\x93\x02\x36\x12\x34/api/v1/mentor-status-sync/api/v1/mentor-status-sync\x12\xae\x01\n\x0fGetMentorStatus\x12\'.mentorstatus.v1.GetMentorStatusRequest\x1a(.mentorstatus.v1.GetMentorStatusResponse\"H\x82\xd3\xe4\x93\x02\x42\x12@/api/v1/mentor-status-sync/api/v1/mentor-status-sync/{mentor_id}\x12\xa0\x01\n\x0bSubmitEvent\x12#.mentorstatus.v1.SubmitEventRequest\x1a$.mentorstatus.v1.SubmitEventResponse\"F\x82\xd3\xe4\x93\x02@\";/api/v1/mentor-status-sync/api/v1/mentor-status-sync/events:\x01*\x12\xb0\x01\n\x0bUpdateEvent\x12#.mentorstatus.v1.UpdateEventRequest\x1a$.mentorstatus.v1.UpdateEventResponse\"V\x82\xd3\xe4\x93\x02P\x1aK/api/v1/mentor-status-sync/api/v1/mentor-status-sync/events/{sync_event_id}:\x01*\x12\xad\x01\n\x0b\x44\x65leteEvent\x12#.mentorstatus.v1.DeleteEventRequest\x1a$.mentorstatus.v1.DeleteEventResponse\"S\x82\xd3\xe4\x93\x02M*K/api/v1/mentor-status-sync/api/v1/mentor-status-sync/events/{sync_event_id}\x12h\n\x0fWatchSyncEvents\x12\'.mentorstatus.v1.WatchSyncEventsRequest\x1a(.mentorstatus.v1.WatchSyncEventsResponse\"\x00\x30\x01\x12\x98\x01\n\x10StreamSyncEvents\x12(.mentorstatus.v1.StreamSyncEventsRequest\x1a\x14.google.api.HttpBody\"B\x82\xd3\xe4\x93\x02<\x12:/api/v1/mentor-status-sync/api/v1/mentor-status-sync/watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,34 +44,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MENTORSTATUSSYNC'].methods_by_name['UpdateEvent']._serialized_options = b'\202\323\344\223\002P\032K/api/v1/mentor-status-sync/api/v1/mentor-status-sync/events/{sync_event_id}:\001*'
   _globals['_MENTORSTATUSSYNC'].methods_by_name['DeleteEvent']._loaded_options = None
   _globals['_MENTORSTATUSSYNC'].methods_by_name['DeleteEvent']._serialized_options = b'\202\323\344\223\002M*K/api/v1/mentor-status-sync/api/v1/mentor-status-sync/events/{sync_event_id}'
-  _globals['_EVENTTYPE']._serialized_start=2302
-  _globals['_EVENTTYPE']._serialized_end=2438
-  _globals['_MENTORSTATUS']._serialized_start=2440
-  _globals['_MENTORSTATUS']._serialized_end=2523
-  _globals['_SYNCEVENT']._serialized_start=125
-  _globals['_SYNCEVENT']._serialized_end=441
-  _globals['_PAGINATION']._serialized_start=443
-  _globals['_PAGINATION']._serialized_end=519
-  _globals['_LISTSYNCEVENTSREQUEST']._serialized_start=522
-  _globals['_LISTSYNCEVENTSREQUEST']._serialized_end=664
-  _globals['_LISTSYNCEVENTSRESPONSE']._serialized_start=667
-  _globals['_LISTSYNCEVENTSRESPONSE']._serialized_end=800
-  _globals['_GETMENTORSTATUSREQUEST']._serialized_start=802
-  _globals['_GETMENTORSTATUSREQUEST']._serialized_end=855
-  _globals['_GETMENTORSTATUSRESPONSE']._serialized_start=858
-  _globals['_GETMENTORSTATUSRESPONSE']._serialized_end=1158
-  _globals['_SUBMITEVENTREQUEST']._serialized_start=1161
-  _globals['_SUBMITEVENTREQUEST']._serialized_end=1380
-  _globals['_SUBMITEVENTRESPONSE']._serialized_start=1383
-  _globals['_SUBMITEVENTRESPONSE']._serialized_end=1760
-  _globals['_UPDATEEVENTREQUEST']._serialized_start=1763
-  _globals['_UPDATEEVENTREQUEST']._serialized_end=1917
-  _globals['_UPDATEEVENTRESPONSE']._serialized_start=1920
-  _globals['_UPDATEEVENTRESPONSE']._serialized_end=2096
-  _globals['_DELETEEVENTREQUEST']._serialized_start=2098
-  _globals['_DELETEEVENTREQUEST']._serialized_end=2154
-  _globals['_DELETEEVENTRESPONSE']._serialized_start=2157
-  _globals['_DELETEEVENTRESPONSE']._serialized_end=2299
-  _globals['_MENTORSTATUSSYNC']._serialized_start=2526
-  _globals['_MENTORSTATUSSYNC']._serialized_end=3401
+  _globals['_MENTORSTATUSSYNC'].methods_by_name['StreamSyncEvents']._loaded_options = None
+  _globals['_MENTORSTATUSSYNC'].methods_by_name['StreamSyncEvents']._serialized_options = b'\202\323\344\223\002<\022:/api/v1/mentor-status-sync/api/v1/mentor-status-sync/watch'
+  _globals['_EVENTTYPE']._serialized_start=3575
+  _globals['_EVENTTYPE']._serialized_end=3711
+  _globals['_MENTORSTATUS']._serialized_start=3713
+  _globals['_MENTORSTATUS']._serialized_end=3796
+  _globals['_SYNCEVENT']._serialized_start=152
+  _globals['_SYNCEVENT']._serialized_end=468
+  _globals['_PAGINATION']._serialized_start=470
+  _globals['_PAGINATION']._serialized_end=546
+  _globals['_LISTSYNCEVENTSREQUEST']._serialized_start=549
+  _globals['_LISTSYNCEVENTSREQUEST']._serialized_end=691
+  _globals['_LISTSYNCEVENTSRESPONSE']._serialized_start=694
+  _globals['_LISTSYNCEVENTSRESPONSE']._serialized_end=827
+  _globals['_GETMENTORSTATUSREQUEST']._serialized_start=829
+  _globals['_GETMENTORSTATUSREQUEST']._serialized_end=882
+  _globals['_GETMENTORSTATUSRESPONSE']._serialized_start=885
+  _globals['_GETMENTORSTATUSRESPONSE']._serialized_end=1185
+  _globals['_SUBMITEVENTREQUEST']._serialized_start=1188
+  _globals['_SUBMITEVENTREQUEST']._serialized_end=1407
+  _globals['_SUBMITEVENTRESPONSE']._serialized_start=1410
+  _globals['_SUBMITEVENTRESPONSE']._serialized_end=1787
+  _globals['_UPDATEEVENTREQUEST']._serialized_start=1790
+  _globals['_UPDATEEVENTREQUEST']._serialized_end=1944
+  _globals['_UPDATEEVENTRESPONSE']._serialized_start=1947
+  _globals['_UPDATEEVENTRESPONSE']._serialized_end=2123
+  _globals['_DELETEEVENTREQUEST']._serialized_start=2125
+  _globals['_DELETEEVENTREQUEST']._serialized_end=2181
+  _globals['_DELETEEVENTRESPONSE']._serialized_start=2184
+  _globals['_DELETEEVENTRESPONSE']._serialized_end=2326
+  _globals['_WATCHSYNCEVENTSREQUEST']._serialized_start=2329
+  _globals['_WATCHSYNCEVENTSREQUEST']._serialized_end=2533
+  _globals['_STREAMSYNCEVENTSREQUEST']._serialized_start=2536
+  _globals['_STREAMSYNCEVENTSREQUEST']._serialized_end=2741
+  _globals['_WATCHSYNCEVENTSRESPONSE']._serialized_start=2744
+  _globals['_WATCHSYNCEVENTSRESPONSE']._serialized_end=3295
+  _globals['_WATCHSYNCEVENTSRESPONSE_KIND']._serialized_start=3081
+  _globals['_WATCHSYNCEVENTSRESPONSE_KIND']._serialized_end=3204
+  _globals['_WATCHSYNCEVENTSRESPONSE_RESETREASON']._serialized_start=3206
+  _globals['_WATCHSYNCEVENTSRESPONSE_RESETREASON']._serialized_end=3295
+  _globals['_SYNCEVENTCHANGE']._serialized_start=3298
+  _globals['_SYNCEVENTCHANGE']._serialized_end=3572
+  _globals['_MENTORSTATUSSYNC']._serialized_start=3799
+  _globals['_MENTORSTATUSSYNC']._serialized_end=4935
 # @@protoc_insertion_point(module_scope)

@@ -407,3 +407,194 @@ class DeleteEventResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteEventResponse: _TypeAlias = DeleteEventResponse  # noqa: Y015
+
+@_typing.final
+class WatchSyncEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MENTOR_ID_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    changes_only: _builtins.bool
+    max_seconds: _builtins.int
+    @_builtins.property
+    def mentor_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        mentor_id: _abc.Iterable[_builtins.str] | None = ...,
+        cursor: _builtins.str | None = ...,
+        changes_only: _builtins.bool | None = ...,
+        max_seconds: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_changes_only", b"_changes_only", "_cursor", b"_cursor", "_max_seconds", b"_max_seconds", "changes_only", b"changes_only", "cursor", b"cursor", "max_seconds", b"max_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_changes_only", b"_changes_only", "_cursor", b"_cursor", "_max_seconds", b"_max_seconds", "changes_only", b"changes_only", "cursor", b"cursor", "max_seconds", b"max_seconds", "mentor_id", b"mentor_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__changes_only: _TypeAlias = _typing.Literal["changes_only"]  # noqa: Y015
+    _WhichOneofArgType__changes_only: _TypeAlias = _typing.Literal["_changes_only", b"_changes_only"]  # noqa: Y015
+    _WhichOneofReturnType__cursor: _TypeAlias = _typing.Literal["cursor"]  # noqa: Y015
+    _WhichOneofArgType__cursor: _TypeAlias = _typing.Literal["_cursor", b"_cursor"]  # noqa: Y015
+    _WhichOneofReturnType__max_seconds: _TypeAlias = _typing.Literal["max_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_seconds: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__changes_only) -> _WhichOneofReturnType__changes_only | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cursor) -> _WhichOneofReturnType__cursor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
+
+Global___WatchSyncEventsRequest: _TypeAlias = WatchSyncEventsRequest  # noqa: Y015
+
+@_typing.final
+class StreamSyncEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MENTOR_ID_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    changes_only: _builtins.bool
+    max_seconds: _builtins.int
+    @_builtins.property
+    def mentor_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        mentor_id: _abc.Iterable[_builtins.str] | None = ...,
+        cursor: _builtins.str | None = ...,
+        changes_only: _builtins.bool | None = ...,
+        max_seconds: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_changes_only", b"_changes_only", "_cursor", b"_cursor", "_max_seconds", b"_max_seconds", "changes_only", b"changes_only", "cursor", b"cursor", "max_seconds", b"max_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_changes_only", b"_changes_only", "_cursor", b"_cursor", "_max_seconds", b"_max_seconds", "changes_only", b"changes_only", "cursor", b"cursor", "max_seconds", b"max_seconds", "mentor_id", b"mentor_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__changes_only: _TypeAlias = _typing.Literal["changes_only"]  # noqa: Y015
+    _WhichOneofArgType__changes_only: _TypeAlias = _typing.Literal["_changes_only", b"_changes_only"]  # noqa: Y015
+    _WhichOneofReturnType__cursor: _TypeAlias = _typing.Literal["cursor"]  # noqa: Y015
+    _WhichOneofArgType__cursor: _TypeAlias = _typing.Literal["_cursor", b"_cursor"]  # noqa: Y015
+    _WhichOneofReturnType__max_seconds: _TypeAlias = _typing.Literal["max_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_seconds: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__changes_only) -> _WhichOneofReturnType__changes_only | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cursor) -> _WhichOneofReturnType__cursor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
+
+Global___StreamSyncEventsRequest: _TypeAlias = StreamSyncEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchSyncEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[WatchSyncEventsResponse._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: WatchSyncEventsResponse._Kind.ValueType  # 0
+        RESET: WatchSyncEventsResponse._Kind.ValueType  # 1
+        SNAPSHOT: WatchSyncEventsResponse._Kind.ValueType  # 2
+        PRESENT: WatchSyncEventsResponse._Kind.ValueType  # 3
+        CURRENT: WatchSyncEventsResponse._Kind.ValueType  # 4
+        CHANGES: WatchSyncEventsResponse._Kind.ValueType  # 5
+        HEARTBEAT: WatchSyncEventsResponse._Kind.ValueType  # 6
+        GOING_AWAY: WatchSyncEventsResponse._Kind.ValueType  # 7
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_UNSPECIFIED: WatchSyncEventsResponse.Kind.ValueType  # 0
+    RESET: WatchSyncEventsResponse.Kind.ValueType  # 1
+    SNAPSHOT: WatchSyncEventsResponse.Kind.ValueType  # 2
+    PRESENT: WatchSyncEventsResponse.Kind.ValueType  # 3
+    CURRENT: WatchSyncEventsResponse.Kind.ValueType  # 4
+    CHANGES: WatchSyncEventsResponse.Kind.ValueType  # 5
+    HEARTBEAT: WatchSyncEventsResponse.Kind.ValueType  # 6
+    GOING_AWAY: WatchSyncEventsResponse.Kind.ValueType  # 7
+
+    class _ResetReason:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ResetReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[WatchSyncEventsResponse._ResetReason.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        RESET_REASON_UNSPECIFIED: WatchSyncEventsResponse._ResetReason.ValueType  # 0
+        EXPIRED: WatchSyncEventsResponse._ResetReason.ValueType  # 1
+        FOREIGN: WatchSyncEventsResponse._ResetReason.ValueType  # 2
+        FILTER_CHANGED: WatchSyncEventsResponse._ResetReason.ValueType  # 3
+
+    class ResetReason(_ResetReason, metaclass=_ResetReasonEnumTypeWrapper): ...
+    RESET_REASON_UNSPECIFIED: WatchSyncEventsResponse.ResetReason.ValueType  # 0
+    EXPIRED: WatchSyncEventsResponse.ResetReason.ValueType  # 1
+    FOREIGN: WatchSyncEventsResponse.ResetReason.ValueType  # 2
+    FILTER_CHANGED: WatchSyncEventsResponse.ResetReason.ValueType  # 3
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    RESET_REASON_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    kind: Global___WatchSyncEventsResponse.Kind.ValueType
+    cursor: _builtins.str
+    reset_reason: Global___WatchSyncEventsResponse.ResetReason.ValueType
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncEventChange]: ...
+    @_builtins.property
+    def snapshot(self) -> Global___GetMentorStatusResponse: ...
+    def __init__(
+        self,
+        *,
+        kind: Global___WatchSyncEventsResponse.Kind.ValueType = ...,
+        changes: _abc.Iterable[Global___SyncEventChange] | None = ...,
+        cursor: _builtins.str = ...,
+        reset_reason: Global___WatchSyncEventsResponse.ResetReason.ValueType = ...,
+        snapshot: Global___GetMentorStatusResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor", "kind", b"kind", "reset_reason", b"reset_reason", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchSyncEventsResponse: _TypeAlias = WatchSyncEventsResponse  # noqa: Y015
+
+@_typing.final
+class SyncEventChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    MENTOR_STATUS_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    accepted: _builtins.bool
+    pending: _builtins.bool
+    deleted: _builtins.bool
+    mentor_status: Global___MentorStatus.ValueType
+    @_builtins.property
+    def event(self) -> Global___SyncEvent: ...
+    @_builtins.property
+    def changed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        event: Global___SyncEvent | None = ...,
+        accepted: _builtins.bool = ...,
+        pending: _builtins.bool = ...,
+        deleted: _builtins.bool = ...,
+        mentor_status: Global___MentorStatus.ValueType = ...,
+        changed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "changed_at", b"changed_at", "deleted", b"deleted", "event", b"event", "mentor_status", b"mentor_status", "pending", b"pending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncEventChange: _TypeAlias = SyncEventChange  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from mentorstatus.v1 import mentor_status_sync_pb2 as mentorstatus_dot_v1_dot_mentor__status__sync__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -59,6 +60,16 @@ class MentorStatusSyncStub:
                 request_serializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.DeleteEventRequest.SerializeToString,
                 response_deserializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.DeleteEventResponse.FromString,
                 _registered_method=True)
+        self.WatchSyncEvents = channel.unary_stream(
+                '/mentorstatus.v1.MentorStatusSync/WatchSyncEvents',
+                request_serializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.WatchSyncEventsRequest.SerializeToString,
+                response_deserializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.WatchSyncEventsResponse.FromString,
+                _registered_method=True)
+        self.StreamSyncEvents = channel.unary_stream(
+                '/mentorstatus.v1.MentorStatusSync/StreamSyncEvents',
+                request_serializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.StreamSyncEventsRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class MentorStatusSyncServicer:
@@ -94,6 +105,18 @@ class MentorStatusSyncServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchSyncEvents(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamSyncEvents(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MentorStatusSyncServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +144,16 @@ def add_MentorStatusSyncServicer_to_server(servicer, server):
                     servicer.DeleteEvent,
                     request_deserializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.DeleteEventRequest.FromString,
                     response_serializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.DeleteEventResponse.SerializeToString,
+            ),
+            'WatchSyncEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchSyncEvents,
+                    request_deserializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.WatchSyncEventsRequest.FromString,
+                    response_serializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.WatchSyncEventsResponse.SerializeToString,
+            ),
+            'StreamSyncEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamSyncEvents,
+                    request_deserializer=mentorstatus_dot_v1_dot_mentor__status__sync__pb2.StreamSyncEventsRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -258,6 +291,60 @@ class MentorStatusSync:
             '/mentorstatus.v1.MentorStatusSync/DeleteEvent',
             mentorstatus_dot_v1_dot_mentor__status__sync__pb2.DeleteEventRequest.SerializeToString,
             mentorstatus_dot_v1_dot_mentor__status__sync__pb2.DeleteEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchSyncEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mentorstatus.v1.MentorStatusSync/WatchSyncEvents',
+            mentorstatus_dot_v1_dot_mentor__status__sync__pb2.WatchSyncEventsRequest.SerializeToString,
+            mentorstatus_dot_v1_dot_mentor__status__sync__pb2.WatchSyncEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamSyncEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mentorstatus.v1.MentorStatusSync/StreamSyncEvents',
+            mentorstatus_dot_v1_dot_mentor__status__sync__pb2.StreamSyncEventsRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

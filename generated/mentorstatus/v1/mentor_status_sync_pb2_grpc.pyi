@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from grpc import aio as _aio
 from mentorstatus.v1 import mentor_status_sync_pb2 as _mentor_status_sync_pb2
 import abc as _abc_1
@@ -19,6 +20,8 @@ class MentorStatusSyncStub:
     SubmitEvent: _aio.UnaryUnaryMultiCallable[_mentor_status_sync_pb2.SubmitEventRequest, _mentor_status_sync_pb2.SubmitEventResponse]
     UpdateEvent: _aio.UnaryUnaryMultiCallable[_mentor_status_sync_pb2.UpdateEventRequest, _mentor_status_sync_pb2.UpdateEventResponse]
     DeleteEvent: _aio.UnaryUnaryMultiCallable[_mentor_status_sync_pb2.DeleteEventRequest, _mentor_status_sync_pb2.DeleteEventResponse]
+    WatchSyncEvents: _aio.UnaryStreamMultiCallable[_mentor_status_sync_pb2.WatchSyncEventsRequest, _mentor_status_sync_pb2.WatchSyncEventsResponse]
+    StreamSyncEvents: _aio.UnaryStreamMultiCallable[_mentor_status_sync_pb2.StreamSyncEventsRequest, _httpbody_pb2.HttpBody]
 
 class MentorStatusSyncServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -55,5 +58,19 @@ class MentorStatusSyncServicer(metaclass=_abc_1.ABCMeta):
         request: _mentor_status_sync_pb2.DeleteEventRequest,
         context: _aio.ServicerContext[_mentor_status_sync_pb2.DeleteEventRequest, _abc.Awaitable[_mentor_status_sync_pb2.DeleteEventResponse]],
     ) -> _abc.Awaitable[_mentor_status_sync_pb2.DeleteEventResponse]: ...
+
+    @_abc_1.abstractmethod
+    def WatchSyncEvents(
+        self,
+        request: _mentor_status_sync_pb2.WatchSyncEventsRequest,
+        context: _aio.ServicerContext[_mentor_status_sync_pb2.WatchSyncEventsRequest, _abc.AsyncIterator[_mentor_status_sync_pb2.WatchSyncEventsResponse]],
+    ) -> _abc.AsyncIterator[_mentor_status_sync_pb2.WatchSyncEventsResponse]: ...
+
+    @_abc_1.abstractmethod
+    def StreamSyncEvents(
+        self,
+        request: _mentor_status_sync_pb2.StreamSyncEventsRequest,
+        context: _aio.ServicerContext[_mentor_status_sync_pb2.StreamSyncEventsRequest, _abc.AsyncIterator[_httpbody_pb2.HttpBody]],
+    ) -> _abc.AsyncIterator[_httpbody_pb2.HttpBody]: ...
 
 def add_MentorStatusSyncServicer_to_server(servicer: MentorStatusSyncServicer, server: _aio.Server) -> None: ...

@@ -1,4 +1,4 @@
-"""The adapter to ASGI: a gRPC server for unary calls inside an HTTP server.
+"""The adapter to ASGI: a gRPC server for unary and server-streaming calls inside an HTTP server.
 
 REST requests arrive here as gRPC calls, from Envoy's transcoder. Every answer carries `x-request-id`, and every error
 `grpc-status-details-bin`. See https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
@@ -9,12 +9,13 @@ import base64
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from google.rpc import code_pb2, status_pb2
 
-from mentorsync.rpc.context import CallContext, accepted_request_id
+from mentorsync.rpc.context import CallContext, accepted_request_id, client_address
 from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
 from mentorsync.rpc.frames import Message, ProtocolError, Receive, frame, only_message, read_body
 from mentorsync.rpc.methods import Kind, Method
@@ -50,9 +51,14 @@ async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -
     try:
         _check_request(scope["method"], headers.get(b"content-type", b""))
         method = _find_method(service, scope["path"])
-        keys, deadline = _idempotency_keys(scope, headers), _deadline(headers.get(b"grpc-timeout"))
-        principal = principal_of(*(_text(headers.get(name)) for name in PRINCIPAL_HEADERS))
-        context = CallContext(request_id, keys, deadline, principal)
+        context = CallContext(
+            request_id,
+            _idempotency_keys(scope, headers),
+            _deadline(headers.get(b"grpc-timeout")),
+            principal_of(*(_text(headers.get(name)) for name in PRINCIPAL_HEADERS)),
+            client_address(_text(headers.get(b"x-forwarded-for")), ""),
+            _text(headers.get(b"last-event-id")),
+        )
         await ANSWERS[method.kind](service, method, context, receive, send)
     except ProtocolError as error:
         status = status_pb2.Status(code=error.code, message=str(error))
@@ -105,7 +111,36 @@ async def _answer_unary(service: Service, method: Method, context: CallContext, 
         await _send_error(send, result, context.request_id)
 
 
-ANSWERS = {Kind.UNARY: _answer_unary}
+async def _answer_streaming(
+    service: Service, method: Method, context: CallContext, receive: Receive, send: Send
+) -> None:
+    body = await read_body(receive)
+    if body is None:
+        return
+    has_started = False
+
+    async def send_message(message: bytes) -> None:
+        nonlocal has_started
+        if not has_started:
+            has_started = True
+            await send(OK_START)
+        await send({"type": "http.response.body", "body": frame(message), "more_body": True})
+
+    status = await service.stream(method, only_message(body), context, send_message)
+    with suppress(OSError):  # the caller has disconnected, which is what ended the stream
+        if status and not has_started:
+            await _send_error(send, status, context.request_id)
+        else:
+            await _end_stream(send, status, context.request_id)
+
+
+async def _end_stream(send: Send, status: status_pb2.Status | None, request_id: str) -> None:
+    outcome = [(b"grpc-status", str(status.code).encode())] if status else [OK_STATUS]
+    await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.trailers", "headers": [*outcome, (b"x-request-id", request_id.encode())]})
+
+
+ANSWERS = {Kind.UNARY: _answer_unary, Kind.SERVER_STREAMING: _answer_streaming}
 
 
 async def _reply(service: Service, method: Method, context: CallContext, receive: Receive) -> Reply | None:

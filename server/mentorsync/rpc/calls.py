@@ -1,13 +1,21 @@
-"""The five calls: request message in, response message out."""
+"""The calls: request message in, response message out, or a stream of encoded messages."""
+
+import time
 
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
+from mentorsync.feed.feed import Feed
+from mentorsync.feed.formats import Format, Messages, ServerSentEvents
+from mentorsync.feed.request import FeedRequest
+from mentorsync.feed.stream import Send
 from mentorsync.rpc import validation
 from mentorsync.rpc.context import CallContext
 from mentorsync.rpc.encoding import encoded_events
 from mentorsync.rpc.principal import confined, only_mentor
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
+
+MESSAGES, SERVER_SENT_EVENTS = Messages(), ServerSentEvents()
 
 
 class Calls:
@@ -17,9 +25,10 @@ class Calls:
     statuses.
     """
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer, feed: Feed) -> None:
         self._reader = reader
         self._writer = writer
+        self._feed = feed
 
     async def list_sync_events(
         self, request: pb.ListSyncEventsRequest, context: CallContext
@@ -75,6 +84,21 @@ class Calls:
             event.updated_at
         )  # the last change of a deleted event is its deletion
         return response
+
+    async def watch_sync_events(self, request: pb.WatchSyncEventsRequest, context: CallContext, send: Send) -> str:
+        return await self._stream(validation.feed_request(request, None), MESSAGES, context, send)
+
+    async def stream_sync_events(self, request: pb.StreamSyncEventsRequest, context: CallContext, send: Send) -> str:
+        asked = validation.feed_request(request, context.last_event_id)
+        return await self._stream(asked, SERVER_SENT_EVENTS, context, send)
+
+    async def _stream(self, request: FeedRequest, made: Format, context: CallContext, send: Send) -> str:
+        """Returns why the stream ended."""
+        request = request._replace(mentor_ids=frozenset(confined(context.principal, sorted(request.mentor_ids))))
+        if context.deadline is not None:
+            request = request._replace(seconds=min(request.seconds, context.deadline - time.monotonic()))
+        end = await self._feed.stream(request, made, context.client_address, send)
+        return end.value
 
 
 def _published_seconds(microseconds: int) -> int:

@@ -9,12 +9,14 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from mentorstatus.v1 import error_reason_pb2 as reasons
 
 from mentorsync.domain.errors import EventNotFoundError, IdempotencyKeyReusedError, MentorNotFoundError
+from mentorsync.feed.slots import TooManyStreamsError
 from mentorsync.rpc.principal import NotYourMentorError, TokenRequiredError
 from mentorsync.rpc.validation import InvalidFieldsError
 from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 
 DOMAIN = "mentorstatus"
 RETRY_DELAY_SECONDS = 1
+RETRIED = (code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED)  # a later attempt may succeed
 UNKNOWN_METHOD = "there is no such service or method"
 
 
@@ -67,6 +69,7 @@ ERRORS: dict[type[Exception], ErrorRow] = {
         reasons.OVERLOADED,
         _always("too many calls are waiting: nothing was written, retry later"),
     ),
+    TooManyStreamsError: ErrorRow(code_pb2.RESOURCE_EXHAUSTED, reasons.TOO_MANY_WATCHES, _text_of),
     StorageUnavailableError: ErrorRow(
         code_pb2.UNAVAILABLE, reasons.STORAGE_UNAVAILABLE, _always("the database is unavailable: retry later")
     ),
@@ -90,7 +93,7 @@ def status_of(error: Exception) -> status_pb2.Status:
             for violation in error.violations
         ]
         _add(status, error_details_pb2.BadRequest(field_violations=violations))
-    if row.code == code_pb2.UNAVAILABLE:
+    if row.code in RETRIED:
         _add(status, error_details_pb2.RetryInfo(retry_delay=Duration(seconds=RETRY_DELAY_SECONDS)))
     return status
 
@@ -101,7 +104,7 @@ def status_metadata(status: status_pb2.Status, request_id: str) -> tuple[tuple[s
         ("grpc-status-details-bin", status.SerializeToString()),
         ("x-request-id", request_id),
     )
-    if status.code == code_pb2.UNAVAILABLE:
+    if status.code in RETRIED:
         metadata += (("retry-after", str(RETRY_DELAY_SECONDS)),)  # the gateway makes it the HTTP header
     if status.code == code_pb2.UNAUTHENTICATED:
         metadata += (("www-authenticate", "Bearer"),)  # as above

@@ -3,11 +3,12 @@
 import time
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from google.rpc import code_pb2, status_pb2
 
-from mentorsync.rpc.context import CallContext, accepted_request_id
+from mentorsync.rpc.context import CallContext, accepted_request_id, client_address
 from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
 from mentorsync.rpc.methods import Kind, Method
 from mentorsync.rpc.principal import ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER, principal_of
@@ -40,7 +41,20 @@ async def _abort(context: Any, status: status_pb2.Status, request_id: str) -> No
     await context.abort(STATUS_CODES[status.code], status.message, status_metadata(status, request_id))
 
 
-HANDLERS = {Kind.UNARY: _unary_handler}
+def _streaming_handler(service: Service, method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    return grpc.unary_stream_rpc_method_handler(partial(_answer_streaming, service, method))
+
+
+async def _answer_streaming(service: Service, method: Method, payload: bytes, context: Any) -> None:
+    address = client_address(dict(context.invocation_metadata()).get("x-forwarded-for"), _host(context.peer()))
+    call_context = _call_context(context)._replace(client_address=address)
+    status = await service.stream(method, payload, call_context, context.write)
+    if status:
+        await _abort(context, status, call_context.request_id)
+    context.set_trailing_metadata((("x-request-id", call_context.request_id),))
+
+
+HANDLERS = {Kind.UNARY: _unary_handler, Kind.SERVER_STREAMING: _streaming_handler}
 
 
 class UnknownMethods(grpc.GenericRpcHandler):
@@ -59,5 +73,15 @@ def _call_context(context: Any) -> CallContext:
     idempotency_keys = [value for key, value in context.invocation_metadata() if key == "idempotency-key"]
     remaining = context.time_remaining()
     deadline = None if remaining is None else time.monotonic() + remaining
-    principal = principal_of(*map(metadata.get, (ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER)))
-    return CallContext(accepted_request_id(metadata.get("x-request-id")), idempotency_keys, deadline, principal)
+    return CallContext(
+        accepted_request_id(metadata.get("x-request-id")),
+        idempotency_keys,
+        deadline,
+        principal_of(*map(metadata.get, (ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER))),
+        last_event_id=metadata.get("last-event-id"),
+    )
+
+
+def _host(peer: str) -> str:
+    """The address in ipv4:127.0.0.1:1234 or ipv6:%5B::1%5D:1234, as Envoy writes it."""
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")

@@ -8,7 +8,6 @@ from google.protobuf.message import Message
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.rpc.calls import Calls
-from mentorsync.rpc.context import CallContext
 
 
 class Kind(Enum):
@@ -19,10 +18,14 @@ class Kind(Enum):
 
 
 class Method(NamedTuple):
+    """`call` gets the request and its context, and returns the response. A streaming call gets a function, too, which
+    sends an encoded response, and returns why the stream ended.
+    """
+
     name: str
     kind: Kind
     request_type: type[Message]
-    call: Callable[[Any, CallContext], Awaitable[Message]]
+    call: Callable[..., Awaitable[Any]]
 
 
 def methods_of(calls: Calls) -> dict[str, Method]:
@@ -33,5 +36,7 @@ def methods_of(calls: Calls) -> dict[str, Method]:
         Method("SubmitEvent", Kind.UNARY, pb.SubmitEventRequest, calls.submit_event),
         Method("UpdateEvent", Kind.UNARY, pb.UpdateEventRequest, calls.update_event),
         Method("DeleteEvent", Kind.UNARY, pb.DeleteEventRequest, calls.delete_event),
+        Method("WatchSyncEvents", Kind.SERVER_STREAMING, pb.WatchSyncEventsRequest, calls.watch_sync_events),
+        Method("StreamSyncEvents", Kind.SERVER_STREAMING, pb.StreamSyncEventsRequest, calls.stream_sync_events),
     )
     return {method.name: method for method in table}

@@ -4,7 +4,8 @@ import asyncio
 import json
 import logging
 import time
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 from google.rpc import code_pb2, status_pb2
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
@@ -39,6 +40,22 @@ class CallLine(NamedTuple):
         )
 
 
+class StreamLine(NamedTuple):
+    """The log line of a stream's beginning, or of its end. time: seconds since the Unix epoch."""
+
+    time: float
+    event: str
+    method: str
+    request_id: str
+    outcome: str = ""  # the further fields of an end
+
+    def __str__(self) -> str:
+        return (
+            f'{{"time":"{timestamp(self.time)}","level":"info","logger":"calls","event":"{self.event}",'
+            f'"method":"{self.method}"{self.outcome},"request_id":{json.dumps(self.request_id)}}}'
+        )
+
+
 class Service:
     """MentorStatusSync, for any number of event loops and threads: it does not change after its construction, and
     `Calls`, `Metrics` and `LineWriter` may be used by several threads at once.
@@ -54,14 +71,14 @@ class Service:
         self._requires_token = requires_token
         self._metrics = metrics
         self._call_log = call_log
+        self._streams: set[asyncio.Task[Any] | None] = set()  # the host keeps no reference to a task that waits
 
     async def invoke(self, method: Method, payload: bytes, context: CallContext) -> bytes | status_pb2.Status:
         """The encoded response, or a status for every failure. Raises asyncio.CancelledError only."""
         started = time.perf_counter()
         code = code_pb2.CANCELLED
         try:
-            if self._requires_token and context.principal is Group.ANYONE:
-                raise TokenRequiredError  # noqa: TRY301 - the handlers below make the answer
+            self._check_token(context)
             response = await method.call(method.request_type.FromString(payload), context)
             code = code_pb2.OK
             return response.SerializeToString()
@@ -76,6 +93,44 @@ class Service:
             return status
         finally:
             self._observe(method.name, code, time.perf_counter() - started, context.request_id)
+
+    async def stream(
+        self, method: Method, payload: bytes, context: CallContext, send: Callable[[bytes], Awaitable[None]]
+    ) -> status_pb2.Status | None:
+        """Sends encoded responses until the stream ends. Returns a status for every failure.
+
+        Raises asyncio.CancelledError only. A failure after the first response is logged and reported as INTERNAL.
+        """
+        task = asyncio.current_task()
+        self._streams.add(task)
+        started = time.perf_counter()
+        self._log_stream("stream began", method, context.request_id)
+        code, reason = code_pb2.CANCELLED, "it was cut off"
+        try:
+            self._check_token(context)
+            reason = await method.call(method.request_type.FromString(payload), context, send)
+            code = code_pb2.OK
+        except Exception as error:
+            if not is_expected(error):
+                logger.exception("%s failed", method.name, extra={"request_id": context.request_id})
+            status = status_of(error)
+            code, reason = status.code, status.message
+            return status
+        else:
+            return None
+        finally:
+            self._streams.discard(task)
+            seconds = time.perf_counter() - started
+            outcome = f',"code":"{CODE_NAMES[code]}","reason":{json.dumps(reason)},"duration_ms":{seconds * 1000:.3f}'
+            self._log_stream("stream ended", method, context.request_id, outcome)
+
+    def _check_token(self, context: CallContext) -> None:
+        if self._requires_token and context.principal is Group.ANYONE:
+            raise TokenRequiredError
+
+    def _log_stream(self, event: str, method: Method, request_id: str, outcome: str = "") -> None:
+        if self._call_log:
+            self._call_log.write(StreamLine(time.time(), event, method.name, request_id, outcome))
 
     def _observe(self, name: str, code: int, seconds: float, request_id: str) -> None:
         code_name = CODE_NAMES[code]

@@ -1,5 +1,6 @@
 """Converts request messages to operations, and refuses those with invalid fields."""
 
+import random
 import re
 from typing import NamedTuple
 
@@ -8,6 +9,9 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.domain.operations import DeleteOperation, SubmitOperation, UpdateOperation
 from mentorsync.domain.status import EventType
+from mentorsync.feed.cursor import Cursor, MalformedCursorError
+from mentorsync.feed.request import FeedRequest
+from mentorsync.time_limits import MAX_STREAM_SECONDS
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
@@ -27,6 +31,10 @@ REASON_RULE = (
     f"must have at most {MAX_REASON_CHARACTERS} characters, and no control characters except line feed and tab"
 )
 CLIENT_TIMESTAMP_RULE = "must be in the years 0001 to 9999, with nanos from 0 to 999999999"
+MAX_WATCHED_MENTORS = 100
+WATCHED_MENTORS_RULE = f"must be at most {MAX_WATCHED_MENTORS} mentors"
+CURSOR_RULE = "must be a cursor that the feed gave"
+MAX_SECONDS_RULE = f"must be from 1 to {int(MAX_STREAM_SECONDS)}"
 IDEMPOTENCY_KEY_RULE = "must be given once, as 1 to 64 visible ASCII characters"
 
 
@@ -115,6 +123,42 @@ def delete_operation(request: pb.DeleteEventRequest, on_behalf_of: str | None) -
     if not SYNC_EVENT_ID.fullmatch(request.sync_event_id):
         _refuse([FieldViolation("sync_event_id", SYNC_EVENT_ID_RULE)])
     return DeleteOperation(request.sync_event_id, on_behalf_of)
+
+
+def feed_request(
+    request: pb.WatchSyncEventsRequest | pb.StreamSyncEventsRequest, last_event_id: str | None
+) -> FeedRequest:
+    """last_event_id: the header, which wins over the cursor. A browser sends it when it connects again."""
+    mentor_ids = frozenset(request.mentor_id)
+    cursor_field, cursor_text = ("Last-Event-ID", last_event_id) if last_event_id else ("cursor", request.cursor)
+    has_cursor = bool(last_event_id) or request.HasField("cursor")
+    seconds = request.max_seconds if request.HasField("max_seconds") else None
+    violations = [
+        FieldViolation(f"mentor_id[{index}]", MENTOR_ID_RULE)
+        for index, mentor_id in enumerate(request.mentor_id)
+        if not MENTOR_ID.fullmatch(mentor_id)
+    ]
+    if len(mentor_ids) > MAX_WATCHED_MENTORS:
+        violations.append(FieldViolation("mentor_id", WATCHED_MENTORS_RULE))
+    cursor = _cursor(cursor_text) if has_cursor else None
+    if has_cursor and cursor is None:
+        violations.append(FieldViolation(cursor_field, CURSOR_RULE))
+    if seconds is not None and not 1 <= seconds <= MAX_STREAM_SECONDS:
+        violations.append(FieldViolation("max_seconds", MAX_SECONDS_RULE))
+    _refuse(violations)
+    return FeedRequest(mentor_ids, cursor, request.changes_only, seconds or _random_seconds())
+
+
+def _cursor(text: str) -> Cursor | None:
+    try:
+        return Cursor.parse(text)
+    except MalformedCursorError:
+        return None
+
+
+def _random_seconds() -> float:
+    """Streams that began together must not end together."""
+    return MAX_STREAM_SECONDS * random.uniform(0.8, 1)  # noqa: S311 - spreads load, protects nothing
 
 
 EVENT_TYPES = {int(event_type): event_type for event_type in EventType}

@@ -5,6 +5,7 @@ See https://www.envoyproxy.io/docs/envoy/v1.39.3/operations/admin
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
@@ -13,14 +14,15 @@ from mentorsync.supervisor.part import Address
 
 TIMEOUT_SECONDS = 2.0  # Envoy answers from its main thread, which is idle except while it loads a configuration
 ADMIN_FAILURES = (OSError, HTTPException, ValueError)  # what calls raise while Envoy is not there
-FORWARDED = "cluster.health_and_reflection.upstream_rq_active"
-ACTIVE_FILTER = rf"^(http\.(rest|grpc)\.downstream_(rq|cx)_active|{FORWARDED.replace('.', '[.]')})$"
+NOT_WAITED_FOR = re.compile(r"cluster\.(health_and_reflection|mentorsync_streams)\.upstream_rq_active")
+ACTIVE_FILTER = rf"^(http\.(rest|grpc)\.downstream_(rq|cx)_active|{NOT_WAITED_FOR.pattern})$"
 
 
 class Activity(NamedTuple):
     """What callers have open: connections, and requests without a complete answer. Admin's own do not count.
 
-    Nor do, in the embedded mode, calls of health and reflection: a watch of the health has no end of its own.
+    Nor do calls without an end of their own: streams of the live feed that servers behind this Envoy answer, and in the
+    embedded mode calls of health and reflection, since a watch of the health is among them.
     """
 
     connections: int
@@ -45,11 +47,12 @@ class AdminClient:
     async def activity(self) -> Activity:
         reply = await self._call("GET", f"/stats?format=json&filter={ACTIVE_FILTER}")
         stats = {stat["name"]: stat["value"] for stat in json.loads(reply)["stats"]}
-        forwarded = stats.pop(FORWARDED, 0)
+        endless = sum(value for name, value in stats.items() if NOT_WAITED_FOR.fullmatch(name))
         connections, requests = (
-            sum(value for name, value in stats.items() if name.endswith(f"_{kind}_active")) for kind in ("cx", "rq")
+            sum(value for name, value in stats.items() if name.endswith(f".downstream_{kind}_active"))
+            for kind in ("cx", "rq")
         )
-        return Activity(connections, requests - forwarded)
+        return Activity(connections, requests - endless)
 
     async def server_health(self) -> Mapping[str, Any]:
         """What Envoy's health checks found out about its first server: the HostHealthStatus of Envoy's API."""

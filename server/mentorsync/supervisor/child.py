@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Self
 
+from mentorsync.config import STOP_DESCRIPTOR_VARIABLE
 from mentorsync.supervisor.pipe import Pipe, open_pipe
 from mentorsync.supervisor.relay import Relay
 
@@ -17,12 +18,16 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Child:
-    """A running child process. Its standard error goes to the relay; `stdout` is read by the owner, or relayed too."""
+    """A running child process. Its standard error goes to the relay; `stdout` is read by the owner, or relayed too.
 
-    def __init__(self, process: Process, relay: Relay, stdout: Pipe) -> None:
+    The child inherits a pipe that ends with `announce_stop`. STOP_DESCRIPTOR_VARIABLE has its number.
+    """
+
+    def __init__(self, process: Process, relay: Relay, stdout: Pipe, stop_pipe: int) -> None:
         self._process = process
         self._relay = relay
         self.stdout = stdout
+        self._stop_pipe: int | None = stop_pipe
 
     @classmethod
     async def start(
@@ -31,18 +36,20 @@ class Child:
         """Starts a command. The child inherits `descriptors` under their numbers. Raises OSError."""
         with ExitStack() as stack:
             stdout, stderr = open_pipe(stack), open_pipe(stack)
+            reading, writing = os.pipe()
+            stack.callback(os.close, reading)
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=DEVNULL,
                 stdout=stdout.writing,
                 stderr=stderr.writing,
-                env=environment,
-                pass_fds=descriptors,
+                env={**environment, STOP_DESCRIPTOR_VARIABLE: str(reading)},
+                pass_fds=(*descriptors, reading),
                 start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor alone: it stops the parts in order
                 preexec_fn=_prepare(os.getpid()),
             )
         relay.follow(stderr)
-        return cls(process, relay, stdout)
+        return cls(process, relay, stdout, writing)
 
     @property
     def pid(self) -> int:
@@ -55,8 +62,15 @@ class Child:
     async def wait(self) -> int:
         """Waits until the process has ended and all its output is relayed. Returns the exit status."""
         status = await self._process.wait()
+        self.announce_stop()  # releases the pipe
         await self._relay.finish()
         return status
+
+    def announce_stop(self) -> None:
+        """Lets the process end its streams, which would outlast every drain. May be called again."""
+        if self._stop_pipe is not None:
+            os.close(self._stop_pipe)
+            self._stop_pipe = None
 
     def send_signal(self, number: signal.Signals) -> None:
         """Does nothing when the process has ended."""

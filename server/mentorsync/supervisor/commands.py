@@ -23,6 +23,7 @@ from mentorsync.config import (
     LOG_LEVEL,
     METRICS_ADDRESS,
     REST_ADDRESS,
+    STREAMS_PER_ADDRESS,
     Address,
     Setting,
     variables,
@@ -45,7 +46,13 @@ from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
 
 APPLICATION = "mentorsync.embedded:app"
-EMBEDDED_SETTINGS = (DATABASE_URL, METRICS_ADDRESS, JWT_ISSUER, LOG_LEVEL)  # the other addresses are Envoy's
+EMBEDDED_SETTINGS = (
+    DATABASE_URL,
+    METRICS_ADDRESS,
+    JWT_ISSUER,
+    STREAMS_PER_ADDRESS,
+    LOG_LEVEL,
+)  # other addresses are Envoy's
 
 
 async def up(settings: Namespace, output: Output) -> int:

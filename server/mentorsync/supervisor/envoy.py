@@ -85,6 +85,10 @@ class Envoy:
         assert self._child
         return await self._child.wait()
 
+    def announce_stop(self) -> None:
+        if self._child is not None:
+            self._child.announce_stop()
+
     async def drain(self, deadline: float) -> None:
         await self._drain(deadline, reports_unready=True)
 
@@ -100,6 +104,7 @@ class Envoy:
     async def _drain(self, deadline: float, *, reports_unready: bool) -> None:
         if self._child is None or self._child.has_ended:
             return
+        self.announce_stop()
         if self.addresses:
             with suppress(*ADMIN_FAILURES):
                 async with asyncio.timeout_at(deadline - END_SECONDS):

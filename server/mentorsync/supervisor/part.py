@@ -35,6 +35,9 @@ class Part(Protocol):
     async def wait(self) -> int:
         """Waits for the end. Returns the exit status, negative for a signal."""
 
+    def announce_stop(self) -> None:
+        """Lets the process end its streams, before it or a part in front of it is drained. May be called again."""
+
     async def drain(self, deadline: float) -> None:
         """Finishes the calls in flight and ends, by a time of the event loop's clock.
 

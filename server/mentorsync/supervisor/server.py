@@ -15,6 +15,7 @@ from mentorsync.config import (
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
+    STREAMS_PER_ADDRESS,
     TLS_CERTIFICATE,
     TLS_KEY,
     parse_address,
@@ -25,7 +26,7 @@ from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.part import Address, PartError
 from mentorsync.supervisor.relay import Relay, Write
 
-SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, JWT_ISSUER, LOG_LEVEL)
+SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, JWT_ISSUER, STREAMS_PER_ADDRESS, LOG_LEVEL)
 # The gateway speaks TLS to callers. To the server on the same machine it does not.
 NO_TLS = {setting.variable: "" for setting in (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA)}
 
@@ -56,6 +57,10 @@ class Server:
     async def wait(self) -> int:
         assert self._child
         return await self._child.wait()
+
+    def announce_stop(self) -> None:
+        if self._child is not None:
+            self._child.announce_stop()
 
     async def drain(self, deadline: float) -> None:  # noqa: ARG002 - the server has a limit of its own
         if self._child is None or self._child.has_ended:

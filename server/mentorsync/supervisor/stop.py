@@ -1,7 +1,8 @@
 """The phases of a stop, under one deadline.
 
-The gateway goes first (envoy.py): it reports unready, answers with `connection: close` for a moment, closes its
-listeners, finishes the requests in flight and ends. Then the servers behind it finish their calls and end.
+All parts are told first, so that their streams end. Then the gateway goes (envoy.py): it reports unready, answers with
+`connection: close` for a moment, closes its listeners, finishes the requests in flight and ends. Then the servers
+behind it finish their calls and end.
 """
 
 import asyncio
@@ -16,6 +17,9 @@ async def stop_in_order(groups: Sequence[Sequence[Part]], deadline: float) -> li
 
     A group that hangs is killed early enough for the remaining groups to end.
     """
+    for group in groups:
+        for part in group:
+            part.announce_stop()
     killed: list[Part] = []
     for groups_left, group in reversed(list(enumerate(groups))):
         group_deadline = deadline - groups_left * END_SECONDS

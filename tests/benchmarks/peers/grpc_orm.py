@@ -4,6 +4,7 @@ import asyncio
 import signal
 from argparse import Namespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import uvloop
 from mentorsync import logs
@@ -25,7 +26,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     orm = cast("Any", ThreadedOrm(settings.database_url, CONNECTIONS))  # used both as the reader and as the writer
-    service = Service(Calls(orm, orm), Metrics(), call_log)
+    service = Service(Calls(orm, orm, Mock()), Metrics(), call_log)
     health = Health()
     await health.set(SERVICE_NAME, int(SERVING))
     async with serving(service, health, settings.grpc_address) as address:

@@ -1,0 +1,1 @@
+"""The live feed: the present state, then every change after it, from any point on."""

@@ -1,0 +1,227 @@
+"""One stream of the feed, from its beginning to its end."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+from mentorsync import time_limits  # read at each use: tests shorten some
+from mentorsync.feed.cursor import Cursor, filter_hash
+from mentorsync.feed.encoding import EncodedChange
+from mentorsync.feed.ends import End
+from mentorsync.feed.formats import Format
+from mentorsync.feed.present import PresentState
+from mentorsync.feed.request import FeedRequest
+from mentorsync.feed.resets import ResetError, ResetReason
+from mentorsync.feed.subscribers import MESSAGE_CHANGES, Subscriber, Subscribers
+from mentorsync.feed.tail import PAGE_CHANGES
+from mentorsync.storage.change_reader import ChangeReader, LogPosition
+from mentorsync.storage.errors import StorageUnavailableError
+
+JITTER = 0.1  # heartbeats of many streams must not come at one moment
+EPOCH_TRIES = 30  # with BEHIND_PAUSE_SECONDS between them
+BEHIND_PAUSE_SECONDS = 0.1
+
+Answer = TypeVar("Answer")
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class Stream:
+    """Sends the feed to one receiver. Everything that was sent can be resumed at the last cursor."""
+
+    def __init__(
+        self, request: FeedRequest, made: Format, send: Send, reader: ChangeReader, among: Subscribers
+    ) -> None:
+        self._request = request
+        self._format = made
+        self._send_message = send
+        self._reader = reader
+        self._among = among
+        self._counts = among.counts
+        self._filter_hash = filter_hash(request.mentor_ids)
+        task = asyncio.current_task()
+        assert task is not None
+        self.subscriber = Subscriber(request.mentor_ids, task)
+        self._is_current = False
+        self.has_sent = False
+        now = self._now()
+        self._ends_at = now + request.seconds
+        self._heartbeat_at = now
+
+    async def run(self) -> End:
+        """Sends until the stream ends. Raises what `send` raises, and asyncio.CancelledError.
+
+        Before the first message it raises StorageUnavailableError, too.
+        """
+        self._among.add(self.subscriber)
+        try:
+            return await self._run()
+        except StorageUnavailableError:
+            if not self.has_sent:
+                raise
+            await self._send(self._format.going_away())
+            return End.STORAGE
+        finally:
+            self._among.remove(self.subscriber)
+
+    async def _run(self) -> End:
+        self._ring = await self._among.wait_for_ring()
+        start = self._begin
+        while True:
+            try:
+                await start()
+                return await self._follow()
+            except ResetError as reset:
+                self._counts.resets[reset.reason] += 1
+                self._ring = await self._among.wait_for_ring()
+                await self._send(self._format.reset(reset.reason))
+                start = self._send_present
+
+    async def _begin(self) -> None:
+        if self._request.cursor is None:
+            await self._send_present()
+        else:
+            await self._continue_after(self._request.cursor)
+
+    async def _continue_after(self, cursor: Cursor) -> None:
+        if cursor.epoch != self._ring.epoch:
+            raise ResetError(ResetReason.FOREIGN)
+        if cursor.filter_hash != self._filter_hash:
+            raise ResetError(ResetReason.FILTER_CHANGED)
+        if cursor.revision > self._among.end:
+            await self._wait_for_log(cursor.revision)
+        self._among.place(self.subscriber, cursor.revision)
+        self._is_current = False
+
+    async def _wait_for_log(self, revision: int) -> None:
+        """Waits until the database has a revision: it may be a replica that is behind."""
+        deadline = self._now() + time_limits.BEHIND_SECONDS
+        while True:
+            position = await self._reader.position()
+            if position.epoch != self._ring.epoch or (position.last_revision < revision and self._now() > deadline):
+                raise ResetError(ResetReason.FOREIGN)
+            if position.last_revision >= revision:
+                return
+            await asyncio.sleep(BEHIND_PAUSE_SECONDS)
+
+    async def _send_present(self) -> None:
+        """Sends the present state and CURRENT, or only CURRENT if the receiver skips the state."""
+        if self._request.changes_only:
+            self._among.place(self.subscriber, self._among.end)
+        else:
+            await self._send_state()
+        await self._send_current()
+
+    async def _send_state(self) -> None:
+        """Sends the present state, and notes where the log stood at the beginning."""
+        for _ in range(EPOCH_TRIES):
+            if await self._is_state_sent():
+                return
+            await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
+        raise StorageUnavailableError("the log has another history than its end")
+
+    async def _is_state_sent(self) -> bool:
+        """Sends nothing if the state is of another history than the ring."""
+        state = PresentState(self._reader, self._request.mentor_ids, self._format)
+        async with aclosing(state.messages()) as messages:
+            first = await anext(messages, None)
+            self._ring = await self._among.wait_for_ring()
+            if state.position.epoch != self._ring.epoch:
+                return False
+            self._among.place(self.subscriber, state.position.last_revision)
+            if first is not None:
+                await self._send(first)
+            async for message in messages:
+                await self._send(message)
+            return True
+
+    async def _send_current(self) -> None:
+        self._is_current = True
+        await self._send(self._format.current(self._cursor()))
+
+    async def _follow(self) -> End:
+        """Sends changes as they are made, and heartbeats, until the stream ends."""
+        subscriber = self.subscriber
+        while True:
+            if self._among.ring is not self._ring:
+                raise ResetError(ResetReason.FOREIGN)
+            if subscriber.is_leaving or subscriber.is_stalled:
+                await self._send(self._format.going_away())
+                return End.STALLED if subscriber.is_stalled else End.STOPPING
+            changes = self._among.take(subscriber)
+            if changes is None:
+                await self._catch_up()
+            elif changes:
+                await self._send_changes(changes)
+            elif not self._is_current:
+                await self._send_current()
+            elif await self._is_over():
+                return End.TIME
+            else:
+                subscriber.due = min(self._heartbeat_at, self._ends_at)
+                await self._among.wait(subscriber)
+
+    async def _is_over(self) -> bool:
+        """Sends what is due at this time. Returns whether the stream has ended."""
+        now = self._now()
+        is_over = now >= self._ends_at
+        if is_over or now >= self._heartbeat_at:
+            await self._send(self._format.heartbeat(self._cursor()))
+        if is_over:
+            await self._send(self._format.going_away())
+        return is_over
+
+    async def _catch_up(self) -> None:
+        """Goes on from the database, since the ring no longer has what the receiver misses."""
+        with self._counts.catching_up():
+            if self._request.mentor_ids and not self._request.changes_only:
+                self._check(await self._read(self._reader.position()))
+                await self._send_state()
+                await self._send_current()
+                return
+            position = self.subscriber.position
+            page = await self._read(self._reader.changes_after(position, PAGE_CHANGES))
+            self._check(page.position)
+            changes = [EncodedChange(change) for change in page.changes]
+            is_whole = len(changes) < PAGE_CHANGES
+            wanted = [change for change in changes if self.subscriber.wants(change)]
+            for first in range(0, len(wanted), MESSAGE_CHANGES):
+                part = wanted[first : first + MESSAGE_CHANGES]
+                self._among.place(self.subscriber, part[-1].revision)
+                await self._send_changes(part)
+            self._among.place(self.subscriber, page.position.last_revision if is_whole else changes[-1].revision)
+
+    async def _read(self, answer: Awaitable[Answer]) -> Answer:
+        async with self._among.catch_ups:
+            return await answer
+
+    def _check(self, position: LogPosition) -> None:
+        """Raises ResetError if the database no longer has all changes after the receiver's position."""
+        if position.epoch != self._ring.epoch:
+            raise ResetError(ResetReason.FOREIGN)
+        if position.purged_revision > self.subscriber.position:
+            raise ResetError(ResetReason.EXPIRED)
+
+    async def _send_changes(self, changes: Sequence[EncodedChange]) -> None:
+        await self._send(self._among.encoded(self._format, changes, self._cursor()))
+        self._counts.deliveries += len(changes)
+
+    async def _send(self, message: bytes) -> None:
+        now = self._now()
+        if not self.has_sent:
+            self.has_sent = True
+            if opening := self._format.opening():
+                await self._send_message(opening)
+        self.subscriber.sending_since = now
+        await self._send_message(message)
+        self.subscriber.sending_since = None
+        self._heartbeat_at = now + time_limits.HEARTBEAT_SECONDS * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
+        self._counts.messages += 1
+        self._counts.bytes += len(message)
+
+    def _cursor(self) -> Cursor:
+        return Cursor(self._ring.epoch, self.subscriber.position, self._filter_hash)
+
+    def _now(self) -> float:
+        return self._among.loop.time()

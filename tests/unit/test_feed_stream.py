@@ -1,0 +1,250 @@
+"""Streams of the feed over a log in memory, at the moments that are hard to meet from outside."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+from mentorsync import time_limits
+from mentorsync.domain.status import EventType, MentorStatus
+from mentorsync.feed import tail as tail_module
+from mentorsync.feed.cursor import Cursor, filter_hash
+from mentorsync.feed.feed import Feed
+from mentorsync.feed.formats import Messages
+from mentorsync.feed.pauses import Pauses
+from mentorsync.feed.request import FeedRequest
+from mentorsync.feed.slots import Slots
+from mentorsync.storage.change_reader import Changes, EventChange, LogPosition
+from mentorsync.storage.reader import Snapshot
+
+Response = pb.WatchSyncEventsResponse
+WAIT_SECONDS = 5
+
+
+class Log:
+    """The database: each write adds an event. `hold` makes the next reads wait until it is set."""
+
+    def __init__(self) -> None:
+        self.epoch = 7
+        self.purged = 0
+        self.changes: list[EventChange] = []
+        self.reads = 0
+        self.hold: asyncio.Event | None = None
+
+    def write(self, mentor_id: str = "mntr_1") -> int:
+        revision = len(self.changes) + 1
+        pause, paused = EventType.PAUSE, MentorStatus.PAUSED
+        row: Any = (revision, revision, f"evt_{revision}", mentor_id, pause, paused, 0, False, True, False, 0, paused)
+        self.changes.append(EventChange(*row))
+        return revision
+
+    async def position(self) -> LogPosition:
+        self.reads += 1
+        return LogPosition(self.epoch, len(self.changes), self.purged)
+
+    async def changes_after(self, revision: int, limit: int) -> Changes:
+        position = await self.position()
+        found = [change for change in self.changes if change.revision > max(revision, self.purged)][:limit]
+        if self.hold is not None:
+            await self.hold.wait()
+        return Changes(position, found)
+
+    async def snapshots(self, mentor_ids: Sequence[str]) -> tuple[LogPosition, list[Snapshot]]:
+        known = {change.mentor_id for change in self.changes}
+        snapshots = [Snapshot(one, MentorStatus.PAUSED, 0, []) for one in mentor_ids if one in known]
+        return await self.position(), snapshots
+
+    async def pending_after(
+        self, sequence: int, limit: int, mentor_id: str | None = None
+    ) -> tuple[LogPosition, list[EventChange]]:
+        pending = [one for one in self.changes if one.sequence > sequence and mentor_id in (None, one.mentor_id)]
+        return await self.position(), pending[:limit]
+
+
+class Harness:
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        reader: Any = log
+        self.feed = Feed(reader, self.renew, Pauses(0.001, 0.001, 0.001), Slots(100), lambda _seconds: None)
+
+    async def renew(self) -> None:
+        self.log.epoch += 1
+
+    @asynccontextmanager
+    async def stream(self, *mentor_ids: str, cursor: Cursor | None = None) -> AsyncIterator["Received"]:
+        received = Received()
+        request = FeedRequest(frozenset(mentor_ids), cursor, changes_only=False, seconds=60)
+        task = asyncio.ensure_future(self.feed.stream(request, Messages(), "here", received.take))
+        try:
+            yield received
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class Received:
+    """What a stream sent. `reading` is cleared while the receiver does not read."""
+
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[Response] = asyncio.Queue()
+        self.reading = asyncio.Event()
+        self.reading.set()
+
+    async def take(self, message: bytes) -> None:
+        self._messages.put_nowait(Response.FromString(message))
+        await self.reading.wait()
+
+    async def next(self) -> Response:
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self._messages.get()
+
+    async def until_event(self, number: int) -> list[int]:
+        """The numbers of the events of all changes, up to this one."""
+        numbers: list[int] = []
+        while number not in numbers:
+            message = await self.next()
+            if message.kind == Response.CHANGES:
+                numbers += [int(change.event.sync_event_id[4:]) for change in message.changes]
+                assert Cursor.parse(message.cursor).revision >= numbers[-1]
+            elif message.cursor:
+                assert Cursor.parse(message.cursor).revision <= (numbers[-1] if numbers else 10**9)
+        return numbers
+
+
+@pytest.fixture
+async def harness() -> AsyncIterator[Harness]:
+    harness = Harness(Log())
+    task = asyncio.ensure_future(harness.feed.follow())
+    yield harness
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def kinds(received: Received, count: int) -> list[str]:
+    return [Response.Kind.Name((await received.next()).kind) for _ in range(count)]
+
+
+async def test_nothing_is_read_while_nobody_watches(harness: Harness) -> None:
+    """Not before the first stream, and not after the last one."""
+    async with harness.stream() as received:
+        await received.next()
+        assert harness.log.reads
+    reads = harness.log.reads
+    harness.log.write()
+    for _ in range(50):
+        await asyncio.sleep(0.001)
+    assert harness.log.reads <= reads + 2  # the read that had begun
+    assert harness.feed.tail.ring is None
+
+
+async def test_a_change_after_the_present_state_and_before_current_is_not_lost(harness: Harness) -> None:
+    """The receiver takes the present state slowly; a change is committed meanwhile."""
+    for _ in range(150):
+        harness.log.write()
+    async with harness.stream() as received:
+        received.reading.clear()
+        first = await received.next()
+        assert first.kind == Response.PRESENT
+        late = harness.log.write()
+        received.reading.set()
+        assert (await received.until_event(late))[-1] == late
+
+
+async def test_who_falls_out_of_the_ring_reads_all_changes_from_the_database(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a mentor: every change, once, in order."""
+    monkeypatch.setattr(tail_module, "FIRST_CHANGES", 10)
+    for _ in range(1_200):
+        harness.log.write()
+    start = Cursor(7, 100, filter_hash([]))
+    async with harness.stream(cursor=start) as received:
+        assert await received.until_event(1_200) == list(range(101, 1_201))
+
+
+async def test_with_mentors_who_falls_out_gets_their_snapshots(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No RESET: a snapshot replaces all that the receiver has of the mentor."""
+    monkeypatch.setattr(tail_module, "FIRST_CHANGES", 10)
+    for _ in range(50):
+        harness.log.write()
+    async with harness.stream("mntr_1", "mntr_2", cursor=Cursor(7, 5, filter_hash(["mntr_1", "mntr_2"]))) as received:
+        assert await kinds(received, 2) == ["SNAPSHOT", "CURRENT"]
+        assert await received.until_event(harness.log.write("mntr_2")) == [51]
+
+
+@pytest.mark.parametrize(("purged", "kind"), [(5, "CHANGES"), (6, "RESET")])
+async def test_a_cursor_expires_only_if_something_after_it_was_purged(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, purged: int, kind: str
+) -> None:
+    """Exactly at the purged revision it does not."""
+    monkeypatch.setattr(tail_module, "FIRST_CHANGES", 10)
+    for _ in range(50):
+        harness.log.write()
+    harness.log.purged = purged
+    async with harness.stream(cursor=Cursor(7, 5, filter_hash([]))) as received:
+        assert await kinds(received, 1) == [kind]
+
+
+async def test_a_cursor_from_the_future_waits_for_the_log(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that is behind gets there. What never comes is foreign."""
+    harness.log.write()
+    async with harness.stream(cursor=Cursor(7, 2, filter_hash([]))) as received:
+        await asyncio.sleep(0)
+        harness.log.write()
+        message = await received.next()
+        assert (message.kind, Cursor.parse(message.cursor).revision) == (Response.CURRENT, 2)
+    monkeypatch.setattr(time_limits, "BEHIND_SECONDS", 0.05)
+    async with harness.stream(cursor=Cursor(7, 9, filter_hash([]))) as received:
+        assert (await received.next()).reset_reason == Response.FOREIGN
+
+
+async def test_a_log_that_went_back_gets_a_new_epoch(harness: Harness) -> None:
+    """Open streams are reset, since what they sent may not have happened."""
+    harness.log.write()
+    harness.log.write()
+    async with harness.stream("mntr_1") as received:
+        assert await kinds(received, 2) == ["SNAPSHOT", "CURRENT"]
+        harness.log.changes.pop()
+        reset, _snapshot, current = [await received.next() for _ in range(3)]
+    assert reset.reset_reason == Response.FOREIGN
+    assert Cursor.parse(current.cursor)[:2] == (8, 1)
+
+
+async def test_a_heartbeat_moves_the_cursor_of_a_quiet_stream(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past other mentors' changes, once these are known."""
+    monkeypatch.setattr(time_limits, "HEARTBEAT_SECONDS", 0.02)
+    async with harness.stream("mntr_1") as received:
+        await received.next()
+        other = harness.log.write("mntr_2")
+        while Cursor.parse((message := await received.next()).cursor).revision < other:
+            assert message.kind == Response.HEARTBEAT
+
+
+async def test_streams_are_told_to_leave(harness: Harness) -> None:
+    """Those that are open, and those that come later."""
+    async with harness.stream() as received:
+        await received.next()
+        harness.feed.go_away(0)
+        assert await kinds(received, 1) == ["GOING_AWAY"]
+        async with harness.stream() as late:
+            assert await kinds(late, 1) == ["GOING_AWAY"]
+    assert harness.feed.slots.used == 0
+
+
+async def test_a_stalled_receiver_does_not_hold_up_a_stop(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its stream is cancelled, since it may never take another message. Others are not affected."""
+    monkeypatch.setattr(time_limits, "LEAVE_SECONDS", 0.02)
+    async with harness.stream() as stalled, harness.stream() as other:
+        stalled.reading.clear()
+        await stalled.next()
+        await other.next()
+        harness.feed.go_away(0)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while harness.feed.slots.used:
+                await asyncio.sleep(0.005)
