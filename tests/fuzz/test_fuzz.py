@@ -15,7 +15,7 @@ from tests.server_process import Database
 from tests.up_process import UpProcess
 
 REQUESTS = 1_000
-EXAMPLES = 5
+EXAMPLES = 3
 
 
 @pytest.fixture(scope="module", params=[(), ("--separate",)], ids=["embedded", "separate"])
