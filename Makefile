@@ -92,7 +92,7 @@ lock: setup ## Update the lock files to the newest releases that pyproject.toml 
 	uv pip compile $(LOCK_OPTIONS) --group pyproject.toml:audit --output-file requirements-audit.lock
 
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
-EXTRAS := --extra server --extra gateway --extra postgres
+EXTRAS := --extra server --extra gateway --extra postgres --extra tracing
 
 BENCHMARK := $(BIN)/python -m tests.benchmarks
 

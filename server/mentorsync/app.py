@@ -33,6 +33,7 @@ from mentorsync.storage.migrator import check_current
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
 from mentorsync.time_limits import DRAIN_SECONDS, RETIRE_SECONDS, STREAM_SPREAD_SECONDS
+from mentorsync.tracing.tracing import Tracing, opened_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -95,10 +96,13 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
     metrics.watch_log(lambda: call_log.dropped + dropped_by_supervisor())
     engine = open_engine(settings.database_url)
     health = Health()
-    async with opened_storage(engine, metrics, settings.streams_per_address) as storage:
+    async with (
+        opened_tracing(str(engine)) as tracing,
+        opened_storage(engine, metrics, settings.streams_per_address, tracing) as storage,
+    ):
         call_log_if_wanted = call_log if logger.isEnabledFor(logging.INFO) else None
         requires_token = bool(settings.jwt_issuer)
-        service = Service(Calls(*storage), metrics, call_log_if_wanted, requires_token=requires_token)
+        service = tracing.service(Calls(*storage), metrics, call_log_if_wanted, requires_token=requires_token)
         metrics_server = listening_metrics_server(metrics, settings.metrics_address)
         grpc_server = serving_health(health, health_socket) if health_socket else serving(service, health, settings)
         async with metrics_server.running(), grpc_server as grpc_address:
@@ -123,12 +127,15 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
 
 
 @asynccontextmanager
-async def opened_storage(engine: Engine, metrics: Metrics, streams_per_address: int) -> AsyncIterator[Storage]:
+async def opened_storage(
+    engine: Engine, metrics: Metrics, streams_per_address: int, tracing: Tracing
+) -> AsyncIterator[Storage]:
     """A reader, a writer and a feed on the engine. At the end, queued writes are written and the database is closed."""
     check_current(engine)
     with engine.serving():
         feed = opened_feed(engine, metrics, streams_per_address)
-        writer = Writer(engine.open_store, metrics.observe_commit, feed.on_commit)
+        listeners = metrics.observe_commit, feed.on_commit
+        writer = Writer(engine.open_store, *listeners, trace_transaction=tracing.trace_transaction)
         metrics.watch_writer(lambda: writer.queued, lambda: writer.clock_ahead_seconds)
         try:
             yield Storage(engine.open_reader(), writer, feed)

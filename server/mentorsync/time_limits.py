@@ -36,8 +36,9 @@ HEALTH_CHECK_SECONDS = 1.25  # a gateway needs this long to see NOT_SERVING: two
 RETIRE_SECONDS = 2.0  # the server reports NOT_SERVING but keeps serving, so that gateways move traffic first
 DRAIN_SECONDS = 7.5  # calls in flight finish: as long as a call may take
 
-# The end of the log: lines that cannot be written within this time are lost.
-FLUSH_SECONDS = 0.3  # of one process; less than END_SECONDS
+# The end of the log and of the traces: lines and spans that cannot be written within this time are lost.
+FLUSH_SECONDS = 0.3  # of one process
+SPAN_FLUSH_SECONDS = 0.15  # the same for spans, before it; the two together take less than END_SECONDS
 
 # --- Starts and restarts ---
 

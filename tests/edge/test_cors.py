@@ -44,7 +44,7 @@ def test_a_preflight_is_answered(locked: Locked, path: str, method: str) -> None
     assert response.headers[ALLOW_ORIGIN] == ORIGIN
     assert method in response.headers["access-control-allow-methods"].split(", ")
     allowed = response.headers["access-control-allow-headers"].split(", ")
-    assert {"authorization", "content-type", "idempotency-key"} <= set(allowed)
+    assert {"authorization", "content-type", "idempotency-key", "traceparent", "tracestate"} <= set(allowed)
     assert response.headers["access-control-max-age"] == "600"
 
 

@@ -45,6 +45,16 @@ ALLOWED = {
         "grpc_health",
         "grpc_reflection",
     },
+    SERVER / "tracing": {
+        "google.rpc",
+        "mentorsync.__version__",
+        "mentorsync.config",
+        "mentorsync.rpc",
+        "mentorsync.storage",
+        "mentorsync.time_limits",
+        "mentorsync.tracing",
+        "opentelemetry",
+    },
     SERVER / "supervisor": {
         "mentorsync.config",
         "mentorsync.dropped_lines",
@@ -135,6 +145,12 @@ def test_only_the_postgres_engine_needs_psycopg() -> None:
     """Psycopg is an extra, so nothing else may need it."""
     users = {path.parent for path in importers(SERVER, "psycopg")}
     assert users == {SERVER / "storage" / "postgres"}
+
+
+def test_only_the_tracing_needs_opentelemetry() -> None:
+    """OpenTelemetry is an extra, so nothing else may need it."""
+    users = {path.parent for path in importers(SERVER, "opentelemetry")}
+    assert users == {SERVER / "tracing"}
 
 
 def test_the_calls_do_not_know_their_transport() -> None:

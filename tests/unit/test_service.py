@@ -103,7 +103,9 @@ async def test_bytes_that_are_not_a_message_are_invalid(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deadline", "code"), [(None, "CANCELLED"), (1e9, "CANCELLED"), (time.monotonic(), "DEADLINE_EXCEEDED")]
+    ("deadline", "code"),
+    [(None, "CANCELLED"), (1e9, "CANCELLED"), (time.monotonic(), "DEADLINE_EXCEEDED")],
+    ids=["none", "later", "passed"],
 )
 async def test_a_cancelled_call_stays_cancelled(deadline: float | None, code: str) -> None:
     """A caller who has given up gets no answer. The log has the call's line, which shows if the deadline had passed."""

@@ -38,7 +38,7 @@ def test_a_stop_fits_into_the_time_that_docker_gives() -> None:
     assert limits.ANSWER_SECONDS <= limits.DRAIN_SECONDS
     assert limits.RETIRE_SECONDS + limits.DRAIN_SECONDS <= limits.STOP_SECONDS
     assert limits.STOP_SECONDS + limits.FLUSH_SECONDS < limits.KILL_SECONDS
-    assert limits.FLUSH_SECONDS < limits.END_SECONDS
+    assert limits.SPAN_FLUSH_SECONDS + limits.FLUSH_SECONDS < limits.END_SECONDS
 
 
 def test_a_hung_replica_is_replaced_before_its_calls_are_given_up() -> None:

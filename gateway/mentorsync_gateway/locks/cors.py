@@ -10,7 +10,7 @@ FILTER = "envoy.filters.http.cors"
 TYPE = "type.googleapis.com/envoy.extensions.filters.http.cors.v3"
 ANY_ORIGIN = "*"
 METHODS = "GET, POST, PUT, DELETE"
-REQUEST_HEADERS = "authorization, content-type, idempotency-key, last-event-id, x-request-id"
+REQUEST_HEADERS = "authorization, content-type, idempotency-key, last-event-id, traceparent, tracestate, x-request-id"
 RESPONSE_HEADERS = "x-request-id, retry-after, www-authenticate, allow"
 MAX_AGE_SECONDS = 600  # how long a browser need not ask again
 

@@ -58,6 +58,8 @@ async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -
             principal_of(*(_text(headers.get(name)) for name in PRINCIPAL_HEADERS)),
             client_address(_text(headers.get(b"x-forwarded-for")), ""),
             _text(headers.get(b"last-event-id")),
+            _text(headers.get(b"traceparent")),
+            _text(headers.get(b"tracestate")),
         )
         await ANSWERS[method.kind](service, method, context, receive, send)
     except ProtocolError as error:

@@ -15,6 +15,7 @@ class CallContext(NamedTuple):
     `idempotency_keys` holds every value of that metadata key. `deadline` is in seconds of `time.monotonic()`, or None.
     `client_address`, for streams, is what the gateway saw, or the other end of the connection. `last_event_id` is the
     header with which a browser continues a stream.
+    `traceparent` and `tracestate` are the caller's headers, unchecked: https://www.w3.org/TR/trace-context/
 
     Cancellation: the adapter cancels the task that runs the call, and the call then ends with asyncio.CancelledError at
     its next `await`. The grpcio adapter cancels when the caller cancels and when the deadline passes; the ASGI adapter
@@ -27,6 +28,8 @@ class CallContext(NamedTuple):
     principal: Principal = Group.ANYONE
     client_address: str = ""
     last_event_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def accepted_request_id(value: str | None) -> str:

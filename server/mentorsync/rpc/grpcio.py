@@ -79,6 +79,8 @@ def _call_context(context: Any) -> CallContext:
         deadline,
         principal_of(*map(metadata.get, (ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER))),
         last_event_id=metadata.get("last-event-id"),
+        traceparent=metadata.get("traceparent"),
+        tracestate=metadata.get("tracestate"),
     )
 
 

@@ -83,7 +83,7 @@ class Service:
             code = code_pb2.OK
             return response.SerializeToString()
         except asyncio.CancelledError:
-            code = _code_of_cancellation(context)
+            code = code_of_cancellation(context)
             raise
         except Exception as error:
             if not is_expected(error):
@@ -139,7 +139,7 @@ class Service:
             self._call_log.write(CallLine(time.time(), name, code_name, seconds, request_id))
 
 
-def _code_of_cancellation(context: CallContext) -> int:
+def code_of_cancellation(context: CallContext) -> int:
     is_late = context.deadline is not None and time.monotonic() >= context.deadline
     code: int = code_pb2.DEADLINE_EXCEEDED if is_late else code_pb2.CANCELLED
     return code

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ MAX_BATCH_OPERATIONS = 256  # bounds how long one transaction holds the write lo
 class QueuedWrite(NamedTuple):
     operation: Operation
     outcome: "asyncio.Future[SyncEvent]"
+    caller: Context  # of the caller's task: tracing finds the call's span there
 
 
 class WriteQueue:
@@ -48,7 +50,7 @@ class WriteQueue:
             if self._size >= MAX_QUEUED_WRITES:
                 raise OverloadedError
             self._size += 1
-            self._queue.put(QueuedWrite(operation, outcome))
+            self._queue.put(QueuedWrite(operation, outcome, copy_context()))
         return outcome
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from contextvars import Context
 from queue import Empty
 
 from mentorsync.domain.operations import Operation
@@ -17,9 +18,16 @@ from mentorsync.storage.store import Commit, Store
 from mentorsync.storage.write_queue import QueuedWrite, WriteQueue, call_in_loop
 from mentorsync.time_limits import ANSWER_SECONDS
 
+# From the contexts of the callers that a transaction writes for to a context manager, in which the transaction runs.
+TraceTransaction = Callable[[Sequence[Context]], AbstractContextManager[None]]
+
 IDLE_SECONDS = 1.0  # after this long without a write, the store does its maintenance
 
 logger = logging.getLogger(__name__)
+
+
+def untraced(_callers: Sequence[Context]) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class Writer:
@@ -33,9 +41,15 @@ class Writer:
     unforeseen exception ended it. It belongs to the event loop that made the writer.
     """
 
-    def __init__(self, open_store: Callable[[], Store], *listeners: Callable[[Commit], None]) -> None:
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        *listeners: Callable[[Commit], None],
+        trace_transaction: TraceTransaction = untraced,
+    ) -> None:
         self._open_store = open_store
         self._listeners = listeners
+        self._trace_transaction = trace_transaction
         self._clock_watch = ClockWatch()
         self._availability = FailureLog(
             logger, "storage is unavailable, writes fail", "storage is available again, writes succeed"
@@ -133,24 +147,25 @@ class Writer:
         """Writes a batch, answers its callers, and returns its commits: none if all writes were cancelled."""
         wanted = [write for write in batch if not write.outcome.done()]
         commits: list[Commit] = []
-        outcomes = self._transact(store, [write.operation for write in wanted], commits) if wanted else []
+        outcomes = self._transact(store, wanted, commits) if wanted else []
         self._queue.answer_batch(wanted, outcomes)
         return commits
 
     def _transact(
-        self, store: Store, operations: list[Operation], commits: list[Commit]
+        self, store: Store, writes: Sequence[QueuedWrite], commits: list[Commit]
     ) -> Sequence[SyncEvent | Exception]:
-        """Runs one transaction, or one for each operation if a single operation fails, and adds to `commits`."""
+        """Runs one transaction, or one for each write if a single write fails, and adds to `commits`."""
         try:
-            commit = store.transact(operations)
+            with self._trace_transaction([write.caller for write in writes]):
+                commit = store.transact([write.operation for write in writes])
         except StorageUnavailableError as error:
             self._availability.fail(error)
-            return [StorageUnavailableError() for _ in operations]
+            return [StorageUnavailableError() for _ in writes]
         except Exception as error:  # noqa: BLE001 - the caller gets any failure, and the writer goes on
-            if len(operations) == 1:
+            if len(writes) == 1:
                 return [error]
-            # One operation that fails must not fail the others.
-            return [outcome for operation in operations for outcome in self._transact(store, [operation], commits)]
+            # One write that fails must not fail the others.
+            return [outcome for write in writes for outcome in self._transact(store, [write], commits)]
         self._availability.succeed()
         commits.append(commit)
         return commit.outcomes

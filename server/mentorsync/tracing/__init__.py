@@ -1,0 +1,1 @@
+"""OpenTelemetry tracing: a span of each call and of each write transaction."""
