@@ -1,4 +1,4 @@
-"""Input that the transcoder accepts beyond the contract. The README documents it; change both together."""
+"""Input that the transcoder accepts beyond the contract. docs/contract.md documents it; change both together."""
 
 import httpx
 import pytest
