@@ -48,9 +48,3 @@ def read_log(execute: Execute, restored_revision: int | None = None) -> Log:
         purged_revision=purged_revision,
         restored_revision=restored_revision,
     )
-
-
-def position(execute: Execute) -> tuple[int, int]:
-    """The epoch and the last revision."""
-    ((epoch, revision),) = execute("SELECT epoch, last_revision FROM history, log")
-    return epoch, revision

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ RESUMED_CURSORS = 3  # of each watcher and validation: any that it was ever give
 WRITES_AFTER = 8  # at most, between two rounds
 FROZEN_WRITES = 5  # made while a replica is frozen
 SETTLE_SECONDS = 40  # until all receivers are at the end of the log
+POLL_SECONDS = 0.02
 WEIGHTS = {"cut": 60, "purge": 25, "kill": 10, "new_epoch": 5}
 
 
@@ -122,12 +124,14 @@ class Run:
 
     async def _wait_for_watchers(self) -> int:
         """Waits until all are at the end of the log, and returns its revision. A server may still renew the epoch."""
-        async with asyncio.timeout(SETTLE_SECONDS):
-            while True:
-                position = await asyncio.to_thread(audit.position, self._site.execute)
-                if all(watcher.position == position for watcher in self._traffic.watchers):
-                    return position[1]
-                await asyncio.sleep(0.02)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            position = await asyncio.to_thread(self._site.position)
+            reached = [watcher.position for watcher in self._traffic.watchers]
+            if {*reached} == {position}:
+                return position[1]
+            assert time.monotonic() < deadline, f"seed {self._seed}: at {reached} instead of {position}"
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _resume(self, watcher: Watcher, log: Log) -> None:
         """Continues at random cursors that the watcher was ever given."""

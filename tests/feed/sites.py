@@ -17,6 +17,7 @@ from mentorsync.storage.engine import Engine, open_engine
 from mentorsync.storage.epoch import renew_epoch
 from mentorsync.storage.errors import PurgeStoppedError
 from mentorsync.storage.migrator import migrate
+from mentorsync.storage.postgres.change_statements import TIMELINE
 from mentorsync.storage.purge import purge
 
 from tests.databases import execute
@@ -34,6 +35,8 @@ STREAMS = "1000"  # for one address: those whose client has gone count until the
 class Site:
     """A service that goes on at `addresses`. Its database has the audit's table."""
 
+    _epoch = "epoch"
+
     def __init__(self, database_url: str, replicas: int) -> None:
         self.database_url = database_url
         self.addresses = Addresses()
@@ -43,6 +46,11 @@ class Site:
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
         raise NotImplementedError
+
+    def position(self) -> tuple[int, int]:
+        """The epoch as cursors have it, and the last revision."""
+        ((epoch, revision),) = self.execute(f"SELECT {self._epoch}, last_revision FROM history, log")  # noqa: S608 - a constant
+        return epoch, revision
 
     async def start(self) -> None:
         running = Up.running(self.database_url, self._replicas, program=SHORT_UP, streams_per_address=STREAMS)
@@ -115,6 +123,8 @@ class SqliteSite(Site):
 
 class PostgresSite(Site):
     """Its primary has a synchronous standby, so that a failover loses nothing."""
+
+    _epoch = f"epoch # {TIMELINE}"
 
     def __init__(self, primary: PostgresServer, standby: PostgresServer) -> None:
         self._primary = primary
