@@ -35,6 +35,16 @@ class Figures:
     resumed: int = 0
     violations: list[str] = field(default_factory=list)
 
+    @property
+    def summary(self) -> str:
+        rounds = ", ".join(f"{count} {name}" for name, count in self.rounds.most_common())
+        resets = ", ".join(f"{count} {reason}" for reason, count in self.resets.most_common())
+        return (
+            f"{sum(self.rounds.values())} rounds ({rounds}), {self.writes} writes, {self.connections} connections, "
+            f"{self.cursors} cursors, {self.changes} changes, resets: {resets}, {self.resumed} cursors tried again, "
+            f"{len(self.violations)} violations"
+        )
+
     def count(self, history: History) -> None:
         steps = [entry for entry in history.entries if isinstance(entry, Step)]
         self.connections += len(history.entries) - len(steps)
