@@ -19,7 +19,7 @@ WRITES_AFTER = 8  # at most, between two rounds
 FROZEN_WRITES = 5  # made while a replica is frozen
 SETTLE_SECONDS = 40  # until all receivers are at the end of the log
 POLL_SECONDS = 0.02
-WEIGHTS = {"cut": 60, "purge": 25, "kill": 10, "new_epoch": 5}
+WEIGHTS = {"cut": 65, "purge": 25, "kill": 5, "new_epoch": 5}
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Run:
     async def _run_rounds(self, count: int) -> None:
         """On PostgreSQL the middle one of those after the backup was restored is a failover."""
         is_postgres = isinstance(self._site, PostgresSite)
-        weights = WEIGHTS | ({"freeze": 5} if is_postgres else {})
+        weights = WEIGHTS | ({"freeze": 3} if is_postgres else {})
         for number in range(count):
             (name,) = self._random.choices([*weights], [*weights.values()])
             if is_postgres and self._restored_revision is not None and number == count // 2:

@@ -7,7 +7,6 @@ import asyncio
 import json
 import random
 import sys
-import tempfile
 import time
 from argparse import ArgumentParser
 from dataclasses import asdict
@@ -30,39 +29,52 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="default: random")
     arguments = parser.parse_args()
     runs, rounds = (QUICK_RUNS, QUICK_ROUNDS) if arguments.quick else (RUNS, ROUNDS)
-    started = time.monotonic()
-    engines = asyncio.run(soak(runs, rounds, arguments.seed))
-    result = {
-        "machine": describe(Path.cwd()),
-        "seed": arguments.seed,
-        "seconds": round(time.monotonic() - started),
-        "engines": {engine: asdict(figures) for engine, figures in engines.items()},
-    }
-    result_path("feed-soak.json").write_text(json.dumps(result, indent=1) + "\n")
-    violations = [line for figures in engines.values() for line in figures.violations]
+    soak = Soak(arguments.seed)
+    asyncio.run(soak.run(runs, rounds))
+    violations = [line for figures in soak.engines.values() for line in figures.violations]
     for line in violations[:SHOWN_VIOLATIONS]:
         say(line)
-    say(f"{sum(sum(figures.rounds.values()) for figures in engines.values())} rounds, {len(violations)} violations")
+    say(f"{sum(sum(one.rounds.values()) for one in soak.engines.values())} rounds, {len(violations)} violations")
     sys.exit(bool(violations))
 
 
-async def soak(runs: int, rounds: int, seed: int) -> dict[str, Figures]:
-    engines = {"SQLite": Figures(), "PostgreSQL": Figures()}
-    for run_seed in range(seed, seed + runs):
-        for engine, figures in engines.items():
-            await run_once(engine, run_seed, rounds, figures)
-            say(f"{engine}, seed {run_seed}: {figures.summary}")
-    return engines
+class Soak:
+    """Both engines at the same time, which wait for most of the time. The result is written after each run."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._started = time.monotonic()
+        self.engines = {"SQLite": Figures(), "PostgreSQL": Figures()}
+
+    async def run(self, runs: int, rounds: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            for engine in self.engines:
+                group.create_task(self._run_engine(engine, runs, rounds))
+
+    async def _run_engine(self, engine: str, runs: int, rounds: int) -> None:
+        figures = self.engines[engine]
+        for seed in range(self._seed, self._seed + runs):
+            await run_once(engine, seed, rounds, figures)
+            say(f"{engine}, seed {seed}: {figures.summary}")
+            self._write()
+
+    def _write(self) -> None:
+        result = {
+            "machine": describe(Path.cwd()),
+            "seed": self._seed,
+            "seconds": round(time.monotonic() - self._started),
+            "engines": {engine: asdict(figures) for engine, figures in self.engines.items()},
+        }
+        result_path("feed-soak.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 async def run_once(engine: str, seed: int, rounds: int, figures: Figures) -> None:
-    if engine == "SQLite":
-        with tempfile.TemporaryDirectory() as folder:
-            async with sqlite_site(Path(folder)) as site:
+    with server_directory() as folder:
+        if engine == "SQLite":
+            async with sqlite_site(folder) as site:
                 await Run(site, seed, figures).run(rounds)
-    else:
-        with server_directory() as directory:
-            async with postgres_site(directory) as replicas:
+        else:
+            async with postgres_site(folder) as replicas:
                 await Run(replicas, seed, figures).run(rounds)
 
 

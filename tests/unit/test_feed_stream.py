@@ -214,6 +214,15 @@ async def test_a_log_that_went_back_gets_a_new_epoch(harness: Harness) -> None:
     assert Cursor.parse(current.cursor)[:2] == (8, 1)
 
 
+async def test_changes_that_were_purged_before_they_were_read_expire_open_streams(harness: Harness) -> None:
+    """Another process made and purged them between two reads. Their events may be among those that a receiver has."""
+    harness.log.write()
+    async with harness.stream("mntr_1") as received:
+        assert await kinds(received, 2) == ["SNAPSHOT", "CURRENT"]
+        harness.log.purged = harness.log.write()
+        assert (await received.next()).reset_reason == Response.EXPIRED
+
+
 async def test_a_heartbeat_moves_the_cursor_of_a_quiet_stream(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,7 +145,7 @@ class Stream:
         subscriber = self.subscriber
         while True:
             if self._among.ring is not self._ring:
-                raise ResetError(ResetReason.FOREIGN)
+                raise ResetError(self._reason_of_new_ring())
             if subscriber.is_leaving or subscriber.is_stalled:
                 await self._send(self._format.going_away())
                 return End.STALLED if subscriber.is_stalled else End.STOPPING
@@ -161,6 +161,11 @@ class Stream:
             else:
                 subscriber.due = min(self._heartbeat_at, self._ends_at)
                 await self._among.wait(subscriber)
+
+    def _reason_of_new_ring(self) -> ResetReason:
+        ring = self._among.ring
+        is_same_history = ring is not None and ring.epoch == self._ring.epoch
+        return ResetReason.EXPIRED if is_same_history else ResetReason.FOREIGN
 
     async def _is_over(self) -> bool:
         """Sends what is due at this time. Returns whether the stream has ended."""
