@@ -15,7 +15,7 @@ from tests.feed.validators import violations
 
 WRITERS, WATCHERS = 3, 8
 RESUMED_CURSORS = 3  # of each watcher and validation: any that it was ever given
-WRITES_AFTER = 8  # at most, between two rounds
+WRITES_AFTER = 4  # at most, between two rounds
 FROZEN_WRITES = 5  # made while a replica is frozen
 SETTLE_SECONDS = 40  # until all receivers are at the end of the log
 POLL_SECONDS = 0.02

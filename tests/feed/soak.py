@@ -18,7 +18,7 @@ from tests.feed.rounds import Figures, Run
 from tests.feed.sites import postgres_site, sqlite_site
 from tests.postgres_server import server_directory
 
-RUNS, ROUNDS = 5, 100  # on each engine: each run has a new database, one restored backup, and one failover
+RUNS, ROUNDS = 10, 50  # on each engine: each run has a new database, one restored backup, and one failover
 QUICK_RUNS, QUICK_ROUNDS = 1, 20
 SHOWN_VIOLATIONS = 20
 

@@ -20,10 +20,11 @@ from tests.grpc_client import submit
 
 MENTORS = [f"mntr_{number}" for number in range(8)]
 KNOWN_EVENTS = 200  # that a writer changes: old ones are left to purges
-PACE_SECONDS = 0.03  # at most, between two calls of one writer
+PACE_SECONDS = 0.01  # at most, between two calls of one writer
 RETRY_SECONDS = 0.02
 CALL_SECONDS = 3.0  # a call to a frozen replica
 SILENCE_SECONDS = 2.0  # five heartbeats: a receiver whose stream is silent for longer connects again
+RESUME_SECONDS = 30.0  # for all attempts
 FAILURES = (httpx.TransportError, httpx.HTTPStatusError, grpc.aio.AioRpcError, StopAsyncIteration, TimeoutError)
 
 
@@ -132,13 +133,20 @@ class Watcher:
                     self.cursor = step.cursor or self.cursor
 
     async def steps_from(self, cursor: str) -> list[Opened | Step]:
-        """What another connection gets that begins at a cursor, up to where it has no more."""
-        steps: list[Opened | Step] = [Opened(cursor)]
-        async with self.opened(cursor) as receiver:
-            while not (isinstance(steps[-1], Step) and steps[-1].kind in {"current", "heartbeat"}):
-                async with asyncio.timeout(SILENCE_SECONDS):
-                    steps.append(await receiver.step())
-        return steps
+        """What another connection gets that begins at a cursor, up to where it has no more.
+
+        It may meet a replica that is just being started again, and then connects once more.
+        """
+        async with asyncio.timeout(RESUME_SECONDS):
+            while True:
+                steps: list[Opened | Step] = [Opened(cursor)]
+                with suppress(*FAILURES):
+                    async with self.opened(cursor) as receiver:
+                        while not (isinstance(steps[-1], Step) and steps[-1].kind in {"current", "heartbeat"}):
+                            async with asyncio.timeout(SILENCE_SECONDS):
+                                steps.append(await receiver.step())
+                    return steps
+                await asyncio.sleep(RETRY_SECONDS)
 
     @asynccontextmanager
     async def opened(self, cursor: str) -> AsyncIterator[Receiver]:
