@@ -1,4 +1,4 @@
-"""The live feed with tokens, through the real Envoy in both layouts: a mentor's token confines it as it confines lists."""
+"""The live feed with tokens, through the real Envoy in both layouts. A mentor's token confines it as it does lists."""
 
 import json
 from typing import Any, NamedTuple

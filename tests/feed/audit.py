@@ -12,12 +12,12 @@ VALUES = """VALUES (new.revision, new.sync_event_id, new.mentor_id, new.accepted
     new.accepted AND NOT new.acknowledged AND new.deleted_at IS NULL, new.deleted_at IS NOT NULL)"""
 EACH = ("INSERT", "UPDATE OF revision")
 SQLITE = [
-    f"CREATE TRIGGER audit_{number} AFTER {event} ON events BEGIN INSERT INTO audit {VALUES}; END"  # noqa: S608 - constants
+    f"CREATE TRIGGER audit_{number} AFTER {event} ON events BEGIN INSERT INTO audit {VALUES}; END"
     for number, event in enumerate(EACH)
 ]
 POSTGRES = [
     f"""CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN INSERT INTO audit {VALUES}; RETURN NULL; END'""",  # noqa: S608 - constants
+        'BEGIN INSERT INTO audit {VALUES}; RETURN NULL; END'""",
     "CREATE TRIGGER audit AFTER INSERT OR UPDATE OF revision ON events FOR EACH ROW EXECUTE FUNCTION audit()",
 ]
 

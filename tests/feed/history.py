@@ -87,7 +87,7 @@ class Log:
 
 
 class Fold:
-    """What a receiver knows that does what the documentation says. `base`: it knows nothing from before this revision."""
+    """What a receiver knows if it follows the documentation. `base`: it knows nothing from before this revision."""
 
     def __init__(self) -> None:
         self.base = 0

@@ -10,8 +10,9 @@ from tests.feed import audit
 from tests.feed.history import History, Log, Opened
 from tests.feed.receivers import Step
 from tests.feed.sites import PostgresSite, SqliteSite
-from tests.feed.traffic import Traffic, Watcher
+from tests.feed.traffic import Traffic
 from tests.feed.validators import violations
+from tests.feed.watchers import Watcher
 
 WRITERS, WATCHERS = 3, 8
 RESUMED_CURSORS = 3  # of each watcher and validation: any that it was ever given
@@ -54,7 +55,7 @@ class Figures:
 
 
 class Run:
-    """One service under a number of faults. At the end, and before a backup is restored, all histories are validated."""
+    """One service under faults. At the end, and before a backup is restored, all histories are validated."""
 
     def __init__(self, site: SqliteSite | PostgresSite, seed: int, figures: Figures) -> None:
         self._site = site

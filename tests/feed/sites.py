@@ -23,7 +23,7 @@ from mentorsync.storage.purge import purge
 from tests.databases import execute
 from tests.faults.processes import Up
 from tests.feed import audit
-from tests.feed.traffic import Addresses
+from tests.feed.addresses import Addresses
 from tests.postgres_server import PostgresServer
 from tests.server_process import Database
 from tests.up_process import wait_until_gone

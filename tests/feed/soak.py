@@ -25,7 +25,9 @@ SHOWN_VIOLATIONS = 20
 
 def main() -> None:
     parser = ArgumentParser(prog="make soak-feed", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_RUNS} run of {QUICK_ROUNDS} rounds on each engine")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"{QUICK_RUNS} run of {QUICK_ROUNDS} rounds on each engine"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="default: random")
     arguments = parser.parse_args()
     runs, rounds = (QUICK_RUNS, QUICK_ROUNDS) if arguments.quick else (RUNS, ROUNDS)

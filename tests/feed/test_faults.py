@@ -7,7 +7,7 @@ from tests.feed.sites import postgres_site, sqlite_site
 from tests.postgres_server import server_directory
 
 SEED = 1
-SQLITE_ROUNDS, POSTGRES_ROUNDS = 40, 24  # about 15 s each
+SQLITE_ROUNDS, POSTGRES_ROUNDS = 24, 18  # about 15 s each on two free cores
 
 
 async def test_random_faults_on_sqlite(tmp_path: Path) -> None:

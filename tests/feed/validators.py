@@ -73,7 +73,9 @@ def filters_exact(history: History, _log: Log) -> Iterator[str]:
         if isinstance(entry, Opened) or entry.kind not in {"snapshot", "present", "change"}:
             continue
         changes = entry.data["changes"] if entry.kind == "present" else [entry.data]
-        mentors = [entry.data["mentor_id"]] if entry.kind == "snapshot" else [state_of(one).mentor_id for one in changes]
+        mentors = (
+            [entry.data["mentor_id"]] if entry.kind == "snapshot" else [state_of(one).mentor_id for one in changes]
+        )
         yield from (f"{mentor_id} was not asked for" for mentor_id in mentors if not history.wants(mentor_id))
 
 

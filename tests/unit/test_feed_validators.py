@@ -1,7 +1,5 @@
 """Each validator of the feed's histories finds what it is for, and nothing in a history that is right."""
 
-from collections.abc import Callable
-
 import pytest
 from mentorsync.feed.cursor import Cursor
 
@@ -52,8 +50,9 @@ def heartbeat(revision: int) -> Step:
     return Step("heartbeat", None, at(revision))
 
 
+Entries = list[Opened | Step]
 NEW, AGAIN = Opened(""), Opened(at(2))
-RIGHT: dict[str, list[Opened | Step]] = {
+RIGHT: dict[str, Entries] = {
     "all changes": [NEW, current(0), change(1), change(2), change(3), change(4), change(5)],
     "a lost connection": [NEW, current(0), change(1), change(2), AGAIN, change(3), change(4), change(5)],
     "a state that was skipped": [NEW, current(0), change(1), change(3), change(4), change(5)],
@@ -61,7 +60,7 @@ RIGHT: dict[str, list[Opened | Step]] = {
     "an expired cursor": [AGAIN, reset("EXPIRED"), snapshot("evt_1"), current(4), change(5)],
     "another epoch": [AGAIN, reset("FOREIGN"), snapshot("evt_1"), current(4, 8), Step(*change(5)[:2], at(5, 8))],
 }
-WRONG: dict[str, tuple[str, list[Opened | Step]]] = {
+WRONG: dict[str, tuple[str, Entries]] = {
     "a cursor that goes back": ("ordered", [NEW, current(0), change(1), change(2), heartbeat(1)]),
     "a change that moves no cursor": ("ordered", [NEW, current(0), change(1), change(2, cursor=1)]),
     "an epoch without a reset": ("ordered", [NEW, current(0), heartbeat(1), current(2, 8)]),
@@ -76,11 +75,14 @@ WRONG: dict[str, tuple[str, list[Opened | Step]]] = {
     "an event too many": ("complete", [*RIGHT["the present state"][:-1], snapshot("evt_1", "evt_9"), current(5)]),
     "another status": ("complete", [*RIGHT["all changes"][:-1], change(5, status="active")]),
     "a reset without need": ("resets_have_a_cause", [NEW, current(4), reset("FOREIGN"), snapshot("evt_1"), current(5)]),
-    "an expiry without a purge": ("resets_have_a_cause", [Opened(at(4)), reset("EXPIRED"), snapshot("evt_1"), current(5)]),
+    "an expiry without a purge": (
+        "resets_have_a_cause",
+        [Opened(at(4)), reset("EXPIRED"), snapshot("evt_1"), current(5)],
+    ),
 }
 
 
-def history(entries: list[Opened | Step], *mentor_ids: str, changes_only: bool = False) -> History:
+def history(entries: Entries, *mentor_ids: str, changes_only: bool = False) -> History:
     return History(frozenset(mentor_ids), changes_only, entries)
 
 
@@ -97,26 +99,29 @@ def test_a_wrong_history_is_found(name: str) -> None:
 
 
 def test_each_validator_has_a_wrong_history() -> None:
-    by_name: dict[str, Callable[..., object]] = {validator.__name__: validator for validator in VALIDATORS}
-    assert {name for name, _ in WRONG.values()} | {"filters_exact"} == by_name.keys()
+    names = {validator.__name__ for validator in VALIDATORS}
+    assert {name for name, _ in WRONG.values()} | {"filters_exact"} == names
 
 
 @pytest.mark.parametrize("step", [change(5), Step("present", {"changes": [change(5).data]}, "")])
 def test_another_mentor_is_found(step: Step) -> None:
     """In changes and in the present state."""
-    assert "filters_exact: mntr_2 was not asked for" in violations(history([NEW, current(0), step], ONE), LOG)
+    entries: Entries = [NEW, current(0), step]
+    assert "filters_exact: mntr_2 was not asked for" in violations(history(entries, ONE), LOG)
 
 
 def test_a_filter_leaves_out_other_mentors() -> None:
     """Its cursor passes their changes."""
-    entries = [NEW, snapshot("evt_1"), current(4), heartbeat(5)]
+    entries: Entries = [NEW, snapshot("evt_1"), current(4), heartbeat(5)]
     assert violations(history(entries, ONE), LOG) == []
 
 
 def test_without_a_present_state_only_what_follows_must_be_known() -> None:
     """Nothing is known of what came before the first cursor."""
-    assert violations(history([NEW, current(4), change(5)], changes_only=True), LOG) == []
-    assert violations(history([NEW, current(4), heartbeat(5)], changes_only=True), LOG)
+    told: Entries = [NEW, current(4), change(5)]
+    untold: Entries = [NEW, current(4), heartbeat(5)]
+    assert violations(history(told, changes_only=True), LOG) == []
+    assert violations(history(untold, changes_only=True), LOG)
 
 
 def test_a_resumed_history_is_judged_like_any_other() -> None:
@@ -128,7 +133,7 @@ def test_a_resumed_history_is_judged_like_any_other() -> None:
 
 def test_a_restored_backup_makes_later_cursors_foreign() -> None:
     """Also under the same epoch."""
-    entries = [Opened(at(9)), reset("FOREIGN"), snapshot("evt_1"), current(4), change(5)]
+    entries: Entries = [Opened(at(9)), reset("FOREIGN"), snapshot("evt_1"), current(4), change(5)]
     restored = Log(STATES, LOG.pending, LOG.statuses, restored_revision=4)
     assert violations(history(entries), restored) == []
     assert violations(history(entries), LOG)
