@@ -7,7 +7,7 @@ from tests.feed.sites import postgres_site, sqlite_site
 from tests.postgres_server import server_directory
 
 SEED = 1
-SQLITE_ROUNDS, POSTGRES_ROUNDS = 24, 18  # about 15 s each on two free cores
+SQLITE_ROUNDS, POSTGRES_ROUNDS = 15, 12  # about 15 s each on two free cores
 
 
 async def test_random_faults_on_sqlite(tmp_path: Path) -> None:
