@@ -9,7 +9,6 @@ import random
 import sys
 import time
 from argparse import ArgumentParser
-from dataclasses import asdict
 from pathlib import Path
 
 from tests.benchmarks.machine import describe
@@ -18,7 +17,7 @@ from tests.feed.rounds import Figures, Run
 from tests.feed.sites import postgres_site, sqlite_site
 from tests.postgres_server import server_directory
 
-RUNS, ROUNDS = 10, 50  # on each engine: each run has a new database, one restored backup, and one failover
+RUNS, ROUNDS = 20, 25  # on each engine: each run has a new database, one restored backup, and one failover
 QUICK_RUNS, QUICK_ROUNDS = 1, 20
 SHOWN_VIOLATIONS = 20
 
@@ -65,7 +64,7 @@ class Soak:
             "machine": describe(Path.cwd()),
             "seed": self._seed,
             "seconds": round(time.monotonic() - self._started),
-            "engines": {engine: asdict(figures) for engine, figures in self.engines.items()},
+            "engines": {engine: vars(figures) for engine, figures in self.engines.items()},
         }
         result_path("feed-soak.json").write_text(json.dumps(result, indent=1) + "\n")
 
