@@ -2,7 +2,7 @@
 
 import grpc
 
-from tests.conftest import OWN_CONNECTION
+from tests.grpc_client import OWN_CONNECTION
 
 
 class Addresses:
