@@ -1,4 +1,4 @@
-SOAKS := soak-attacks soak-kills soak-network soak-failover soak-fuzz
+SOAKS := soak-attacks soak-kills soak-network soak-failover soak-fuzz soak-feed
 
 .PHONY: help setup run test check format generate release-descriptors wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak $(SOAKS) audit clean
 .DEFAULT_GOAL := help
@@ -124,6 +124,9 @@ soak-kills: .venv/.bench-ready ## kill -9 under load, 1,000 rounds on each engin
 
 soak-network: .venv/.bench-ready ## Disturb the network to PostgreSQL, 10 minutes (QUICK=1: 20 s)
 	$(SOAK).soak.network $(if $(QUICK),--quick)
+
+soak-feed: .venv/.bench-ready ## Put the live feed under faults, 1,000 rounds, and validate every history (QUICK=1: 40 rounds)
+	$(SOAK).feed.soak $(if $(QUICK),--quick)
 
 # PostgreSQL refuses to run as root. If root runs the tests, user nobody must be able to run this Python.
 FAILOVER_PYTHON ?= $(PYTHON)

@@ -95,10 +95,11 @@ class Up:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, database_url: str, replicas: int, *flags: str, program: Sequence[str] = MENTORSYNC
+        cls, database_url: str, replicas: int, *flags: str, program: Sequence[str] = MENTORSYNC, **settings: str
     ) -> AsyncIterator["Up"]:
-        """With --separate the gateway listens for gRPC too."""
-        settings = {"gateway_grpc_address": "127.0.0.1:0"} if "--separate" in flags else {}
+        """With --separate the gateway listens for gRPC too. `settings` adds settings by name."""
+        if "--separate" in flags:
+            settings["gateway_grpc_address"] = "127.0.0.1:0"
         command = (*program, "up", "--replicas", str(replicas), *flags)
         async with running(command, database_url, **settings) as process:
             assert process.stdout

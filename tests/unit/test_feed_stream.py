@@ -1,14 +1,17 @@
 """Streams of the feed over a log in memory, at the moments that are hard to meet from outside."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync import time_limits
+from mentorsync.domain.records import LogHead
 from mentorsync.domain.status import EventType, MentorStatus
+from mentorsync.feed import subscribers as subscribers_module
 from mentorsync.feed import tail as tail_module
 from mentorsync.feed.cursor import Cursor, filter_hash
 from mentorsync.feed.feed import Feed
@@ -64,10 +67,28 @@ class Log:
 
 
 class Harness:
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, pause_seconds: float = 0.001) -> None:
         self.log = log
         reader: Any = log
-        self.feed = Feed(reader, self.renew, Pauses(0.001, 0.001, 0.001), Slots(100), lambda _seconds: None)
+        pauses = Pauses(pause_seconds, pause_seconds, pause_seconds)
+        self.feed = Feed(reader, self.renew, pauses, Slots(100), lambda _seconds: None)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, **settings: float) -> AsyncIterator["Harness"]:
+        harness = cls(Log(), **settings)
+        task = asyncio.ensure_future(harness.feed.follow())
+        yield harness
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def commit(self, mentor_id: str = "mntr_1") -> int:
+        """A write of this process, which hands it to the feed."""
+        revision = self.log.write(mentor_id)
+        head = LogHead(revision, 0, 0)
+        commit: Any = SimpleNamespace(first_revision=revision, head=head, changes=self.log.changes[-1:])
+        self.feed.on_commit(commit)
+        return revision
 
     async def renew(self) -> None:
         self.log.epoch += 1
@@ -115,11 +136,20 @@ class Received:
 
 @pytest.fixture
 async def harness() -> AsyncIterator[Harness]:
-    harness = Harness(Log())
-    task = asyncio.ensure_future(harness.feed.follow())
-    yield harness
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with Harness.running() as harness:
+        yield harness
+
+
+async def loop_turns(count: int) -> None:
+    """Lets the event loop run everything that is ready, so many times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 async def kinds(received: Received, count: int) -> list[str]:
@@ -147,7 +177,8 @@ async def test_a_change_after_the_present_state_and_before_current_is_not_lost(h
         received.reading.clear()
         first = await received.next()
         assert first.kind == Response.PRESENT
-        late = harness.log.write()
+        late = harness.commit()
+        await until(lambda: harness.feed.subscribers[0].end == late)
         received.reading.set()
         assert (await received.until_event(late))[-1] == late
 
@@ -176,12 +207,13 @@ async def test_with_mentors_who_falls_out_gets_their_snapshots(
         assert await received.until_event(harness.log.write("mntr_2")) == [51]
 
 
+@pytest.mark.parametrize("first_changes", [10, 1_000])
 @pytest.mark.parametrize(("purged", "kind"), [(5, "CHANGES"), (6, "RESET")])
 async def test_a_cursor_expires_only_if_something_after_it_was_purged(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, purged: int, kind: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, purged: int, kind: str, first_changes: int
 ) -> None:
-    """Exactly at the purged revision it does not."""
-    monkeypatch.setattr(tail_module, "FIRST_CHANGES", 10)
+    """Exactly at the purged revision it does not. Nor does it matter how far back the memory goes."""
+    monkeypatch.setattr(tail_module, "FIRST_CHANGES", first_changes)
     for _ in range(50):
         harness.log.write()
     harness.log.purged = purged
@@ -192,8 +224,9 @@ async def test_a_cursor_expires_only_if_something_after_it_was_purged(
 async def test_a_cursor_from_the_future_waits_for_the_log(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replica that is behind gets there. What never comes is foreign."""
     harness.log.write()
-    async with harness.stream(cursor=Cursor(7, 2, filter_hash([]))) as received:
-        await asyncio.sleep(0)
+    async with harness.stream() as current, harness.stream(cursor=Cursor(7, 2, filter_hash([]))) as received:
+        assert await kinds(current, 2) == ["PRESENT", "CURRENT"]
+        await loop_turns(20)
         harness.log.write()
         message = await received.next()
         assert (message.kind, Cursor.parse(message.cursor).revision) == (Response.CURRENT, 2)
@@ -214,6 +247,15 @@ async def test_a_log_that_went_back_gets_a_new_epoch(harness: Harness) -> None:
     assert Cursor.parse(current.cursor)[:2] == (8, 1)
 
 
+async def test_changes_that_were_purged_before_they_were_read_expire_open_streams(harness: Harness) -> None:
+    """Another process made and purged them between two reads. Their events may be among those that a receiver has."""
+    harness.log.write()
+    async with harness.stream("mntr_1") as received:
+        assert await kinds(received, 2) == ["SNAPSHOT", "CURRENT"]
+        harness.log.purged = harness.log.write()
+        assert (await received.next()).reset_reason == Response.EXPIRED
+
+
 async def test_a_heartbeat_moves_the_cursor_of_a_quiet_stream(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +266,51 @@ async def test_a_heartbeat_moves_the_cursor_of_a_quiet_stream(
         other = harness.log.write("mntr_2")
         while Cursor.parse((message := await received.next()).cursor).revision < other:
             assert message.kind == Response.HEARTBEAT
+
+
+async def test_a_heartbeat_never_overtakes_a_change(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats come all the time. Each cursor is that of what was sent, not that of what is known."""
+    monkeypatch.setattr(time_limits, "HEARTBEAT_SECONDS", 0.0005)
+    async with harness.stream() as received:
+        await received.next()
+        sent = 0
+        for _ in range(100):
+            await loop_turns(10)
+            last = harness.commit()
+            while sent < last:
+                message = await received.next()
+                sent = max([sent, *(int(change.event.sync_event_id[4:]) for change in message.changes)])
+                assert Cursor.parse(message.cursor).revision <= sent
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_change_during_a_round_is_not_forgotten(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """Whichever receiver is woken when the second change comes, both changes come to all, without another event."""
+    monkeypatch.setattr(subscribers_module, "SLICE_SUBSCRIBERS", 1)
+    async with Harness.running(pause_seconds=60) as harness, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(harness.stream("mntr_1")) for _ in range(4)]
+        for received in streams:
+            await received.next()
+        harness.commit("mntr_1")
+        await loop_turns(turns)
+        last = harness.commit("mntr_1")
+        for received in streams:
+            assert await received.until_event(last) == [1, 2]
+
+
+async def test_a_commit_during_a_read_makes_the_log_be_read_again() -> None:
+    """It does not follow on from what was read: another process wrote in between."""
+    async with Harness.running(pause_seconds=60) as harness, harness.stream() as received:
+        await received.next()
+        harness.log.write()
+        harness.log.hold = asyncio.Event()
+        reads = harness.log.reads
+        harness.feed.tail.read_soon()
+        await until(lambda: harness.log.reads > reads)
+        harness.log.write()
+        last = harness.commit()
+        harness.log.hold.set()
+        assert await received.until_event(last) == [1, 2, 3]
 
 
 async def test_streams_are_told_to_leave(harness: Harness) -> None:

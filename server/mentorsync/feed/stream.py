@@ -145,7 +145,7 @@ class Stream:
         subscriber = self.subscriber
         while True:
             if self._among.ring is not self._ring:
-                raise ResetError(ResetReason.FOREIGN)
+                self._change_ring()
             if subscriber.is_leaving or subscriber.is_stalled:
                 await self._send(self._format.going_away())
                 return End.STALLED if subscriber.is_stalled else End.STOPPING
@@ -161,6 +161,14 @@ class Stream:
             else:
                 subscriber.due = min(self._heartbeat_at, self._ends_at)
                 await self._among.wait(subscriber)
+
+    def _change_ring(self) -> None:
+        """Goes on in the ring that replaced the present one. Raises ResetError if it is of another history."""
+        ring = self._among.ring
+        if ring is None or ring.epoch != self._ring.epoch:
+            raise ResetError(ResetReason.FOREIGN)
+        self._ring = ring
+        self._among.place(self.subscriber, self.subscriber.position)
 
     async def _is_over(self) -> bool:
         """Sends what is due at this time. Returns whether the stream has ended."""

@@ -27,7 +27,7 @@ class Tail:
 
     The writer of this process hands over each commit. What does not follow on from the ring's end is read from the
     database, as is what other processes write. `ring` is None until the log has been read for the first subscriber. A
-    ring of another history replaces it: it has another epoch.
+    ring of another history replaces it: it has another epoch. With the same epoch, changes were purged unseen.
     """
 
     def __init__(self, reader: ChangeReader, renew_epoch: Callable[[], Awaitable[None]], pauses: Pauses) -> None:
@@ -148,6 +148,9 @@ class Tail:
                 logger.error("the log has gone back from revision %d to %d", end, page.position.last_revision)
                 await self._renew_epoch()
                 await self._begin(await self._reader.position())
+                return True
+            if page.position.purged_revision > ring.end:  # another process made these changes, and they were purged
+                await self._begin(page.position)
                 return True
             self._take(ring, page)
             if len(page.changes) < PAGE_CHANGES:

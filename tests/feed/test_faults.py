@@ -1,0 +1,29 @@
+"""Receivers miss nothing and get nothing twice, whatever happens to connections, servers and databases."""
+
+from pathlib import Path
+
+from tests.feed.rounds import Figures, Run
+from tests.feed.sites import postgres_site, sqlite_site
+from tests.postgres_server import server_directory
+
+SEED = 1
+SQLITE_ROUNDS, POSTGRES_ROUNDS = 15, 12  # about 15 s each on two free cores
+
+
+async def test_random_faults_on_sqlite(tmp_path: Path) -> None:
+    """Lost connections, purges, kill -9 and a restored backup, with writers and receivers that go on."""
+    figures = Figures()
+    async with sqlite_site(tmp_path) as site:
+        await Run(site, SEED, figures).run(SQLITE_ROUNDS)
+    assert not figures.violations, "\n".join(figures.violations[:20])
+    assert figures.changes
+
+
+async def test_random_faults_on_two_replicas() -> None:
+    """Also a replica that is killed or frozen, and a standby that takes over."""
+    figures = Figures()
+    with server_directory() as folder:
+        async with postgres_site(folder) as site:
+            await Run(site, SEED, figures).run(POSTGRES_ROUNDS)
+    assert not figures.violations, "\n".join(figures.violations[:20])
+    assert figures.rounds["fail_over"]
