@@ -23,6 +23,7 @@ from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import feed_table
 from tests.benchmarks.results import FeedRun, result_path, save
 from tests.postgres_server import free_port
+from tests.server_process import wait_until
 
 SUBSCRIBERS = 1_000
 STALLED_READERS = 500
@@ -219,6 +220,7 @@ def stalled_readers(plan: Plan, folder: Path) -> Values:
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             reader.connect((host, int(port)))
             reader.sendall(f"GET {WATCH} HTTP/1.1\r\nhost: test\r\n\r\n".encode())
+        wait_until(lambda: service.stalled_streams == STALLED_READERS, "the stalled readers")
         _, beside, _ = _fan_out(service, received, plan)
     return {"p99 beside stalled readers, compared with usual": beside / usual}
 

@@ -1,10 +1,12 @@
 """The service under the loads of the feed, and what the loads measure."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import psycopg
 
@@ -17,6 +19,7 @@ from tests.postgres_server import free_port
 
 MANY_STREAMS = {"MENTORSYNC_STREAMS_PER_ADDRESS": "10000"}  # all streams come from one address
 WATCH = f"{BASE}/watch"
+UP_METRICS = r"metrics +(http://\S+)"
 SETTLE_SECONDS = 5  # at most, until all that was written has been received
 CHANGED_AT = "SELECT sync_event_id, updated_at FROM events"
 
@@ -40,6 +43,12 @@ class Service(NamedTuple):
     def cpu(self) -> float:
         """Seconds so far."""
         return sum(cpu_seconds([self.program.pid]).values())
+
+    @property
+    def stalled_streams(self) -> int:
+        text: str = urlopen(self.program.wait_for(UP_METRICS)).read().decode()
+        match = re.search(r"^mentorsync_feed_streams_stalled (\S+)", text, re.MULTILINE)
+        return int(float(match[1])) if match else 0
 
 
 @contextmanager
