@@ -19,21 +19,19 @@ from tests.postgres_server import free_port
 
 MANY_STREAMS = {"MENTORSYNC_STREAMS_PER_ADDRESS": "10000"}  # all streams come from one address
 WATCH = f"{BASE}/watch"
-UP_METRICS = r"metrics +(http://\S+)"
+UP_METRICS = r"metrics +(http://\S+)\n"
 SETTLE_SECONDS = 5  # at most, until all that was written has been received
 CHANGED_AT = "SELECT sync_event_id, updated_at FROM events"
 
 
 class Service(NamedTuple):
-    """`mentorsync up`, or a peer. rest: the address at which it serves HTTP."""
+    """`mentorsync up`, or a peer, which has only REST. metrics: a URL."""
 
     program: Program
     database_url: str
     rest: str
-
-    @property
-    def grpc(self) -> str:
-        return self.program.wait_for(UP_GRPC)
+    grpc: str = ""
+    metrics: str = ""
 
     @property
     def memory(self) -> int:
@@ -46,7 +44,7 @@ class Service(NamedTuple):
 
     @property
     def stalled_streams(self) -> int:
-        text: str = urlopen(self.program.wait_for(UP_METRICS)).read().decode()
+        text: str = urlopen(self.metrics).read().decode()
         match = re.search(r"^mentorsync_feed_streams_stalled (\S+)", text, re.MULTILINE)
         return int(float(match[1])) if match else 0
 
@@ -56,7 +54,8 @@ def up(database_url: str, port: int = 0) -> Iterator[Service]:
     addresses = {"MENTORSYNC_REST_ADDRESS": f"127.0.0.1:{port}", "MENTORSYNC_DATABASE_URL": database_url}
     program = Program(python_module(MENTORSYNC, "up"), FREE_ADDRESSES | MANY_STREAMS | addresses)
     try:
-        yield Service(program, database_url, program.wait_for(UP_REST))
+        rest, grpc, metrics = map(program.wait_for, (UP_REST, UP_GRPC, UP_METRICS))
+        yield Service(program, database_url, rest, grpc, metrics)
     finally:
         program.stop()
 

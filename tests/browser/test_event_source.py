@@ -1,8 +1,10 @@
 """The live feed in a browser's own EventSource: it reconnects by itself, without a gap and without a repetition."""
 
 import asyncio
+import re
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +23,8 @@ LISTEN = """url => {
   for (const kind of ["snapshot", "present", "current", "change", "reset", "going-away"])
     source.addEventListener(kind, event => steps.push({kind, data: JSON.parse(event.data), id: event.lastEventId}));
 }"""
+EXAMPLE = re.compile(r"^```javascript\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LIVE_FEED = Path(__file__).parents[2] / "docs" / "live-feed.md"
 COUNT = "([kind, count]) => steps.filter(step => step.kind === kind).length >= count"
 
 
@@ -55,9 +59,9 @@ async def steps_until(page: Page, kind: str, count: int) -> list[dict[str, Any]]
     return steps
 
 
-async def submitted(client: httpx.AsyncClient) -> str:
+async def submitted(client: httpx.AsyncClient, mentor_id: str = "mntr_1") -> str:
     """The id of a new event."""
-    answer = await client.post(f"{BASE}/events", json={"mentor_id": "mntr_1", "event_type": "PauseMentorEvent"})
+    answer = await client.post(f"{BASE}/events", json={"mentor_id": mentor_id, "event_type": "PauseMentorEvent"})
     event: str = answer.json()["sync_event_id"]
     return event
 
@@ -95,3 +99,11 @@ async def test_an_expired_cursor_is_reset(
     assert (reset["kind"], reset["data"]) == ("reset", {"reason": "EXPIRED"})
     assert (current["kind"], change["data"]["event"]["sync_event_id"]) == ("current", event)
     assert len({first["id"], current["id"], change["id"]}) == 3
+
+
+async def test_the_example_in_the_documentation_runs(listening: Page, client: httpx.AsyncClient) -> None:
+    """As it is written there."""
+    (example,) = EXAMPLE.findall(LIVE_FEED.read_text())
+    await listening.evaluate(f"() => {{ {example} window.statuses = statuses; }}")
+    await submitted(client, "mntr_01HX4V2K8P")
+    await listening.wait_for_function("statuses.get('mntr_01HX4V2K8P') === 'paused'")
