@@ -33,7 +33,7 @@ RATE = 20  # changes a second to all subscribers
 FULL_RATE = 200  # changes a second: ten times as many
 WRITE_RATE = 1_000  # changes a second of other mentors
 UNARY_RATE = 100
-PENDING_EVENTS = 2_000  # 700 KB of server-sent events
+STALLING_CHANGES = 4_000  # 1.4 MB of server-sent events
 LONGEST_RESTART_SECONDS = 60
 
 
@@ -208,21 +208,25 @@ def restart(plan: Plan, folder: Path) -> Values:
 
 
 def stalled_readers(plan: Plan, folder: Path) -> Values:
-    """Each asks for a present state that is larger than the buffers on its way, and reads nothing."""
-    with ExitStack() as stack:
-        service = stack.enter_context(fresh_service(folder))
-        run_paced(service.rest, "submit", WRITE_RATE, PENDING_EVENTS / WRITE_RATE)
-        received = stack.enter_context(streams(service.rest, SUBSCRIBERS, f"{WATCH}?changes_only=true"))
+    """They read nothing, of more changes than the buffers on their way can hold."""
+    with fresh_service(folder) as service, streams(service.rest, SUBSCRIBERS, WATCH) as received, ExitStack() as stack:
         _, usual, _ = _fan_out(service, received, plan)
-        host, _, port = service.rest.rpartition(":")
         for _ in range(STALLED_READERS):
-            reader = stack.enter_context(socket.socket())
-            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            reader.connect((host, int(port)))
-            reader.sendall(f"GET {WATCH} HTTP/1.1\r\nhost: test\r\n\r\n".encode())
+            _open_stalled_reader(service.rest, stack)
+        run_paced(service.rest, "submit", WRITE_RATE, STALLING_CHANGES / WRITE_RATE)
         wait_until(lambda: service.stalled_streams == STALLED_READERS, "the stalled readers")
+        received_after(received, SUBSCRIBERS * STALLING_CHANGES)
         _, beside, _ = _fan_out(service, received, plan)
     return {"p99 beside stalled readers, compared with usual": beside / usual}
+
+
+def _open_stalled_reader(address: str, stack: ExitStack) -> None:
+    host, _, port = address.rpartition(":")
+    reader = stack.enter_context(socket.socket())
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    reader.connect((host, int(port)))
+    reader.sendall(f"GET {WATCH}?changes_only=true HTTP/1.1\r\nhost: test\r\n\r\n".encode())
+    reader.recv(1)  # the stream has begun
 
 
 def submits(plan: Plan, folder: Path) -> Values:
