@@ -9,7 +9,7 @@ import socket
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from tests.benchmarks.compare import postgres_server, work_directory
 from tests.benchmarks.feed_service import WATCH, Service, delays, p50_and_p99, peer, received_after, up
 from tests.benchmarks.load.grpc_streams import grpc_streams
 from tests.benchmarks.load.paced import OWN_MENTOR, result_of, run_paced, start_paced
-from tests.benchmarks.load.streams import streams
+from tests.benchmarks.load.streams import Streams, streams
 from tests.benchmarks.machine import describe
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import feed_table
@@ -103,7 +103,7 @@ def throughput(plan: Plan, folder: Path) -> Values:
     }
 
 
-def _deliveries(running: object, plan: Plan) -> tuple[float, float]:
+def _deliveries(running: AbstractContextManager[Service], plan: Plan) -> tuple[float, float]:
     """Deliveries a second, and the CPU microseconds of one."""
     with running as service, streams(service.rest, SUBSCRIBERS, WATCH) as received:
         run_paced(service.rest, "submit", FULL_RATE, FIRST_SECONDS)
@@ -123,7 +123,7 @@ def fan_out(plan: Plan, folder: Path) -> Values:
     return {"fan-out p50": p50, "fan-out p99": p99, "CPU µs of a delivery, few changes": cpu}
 
 
-def _fan_out(service: Service, received: object, plan: Plan) -> tuple[float, float, float]:
+def _fan_out(service: Service, received: Streams, plan: Plan) -> tuple[float, float, float]:
     run_paced(service.rest, "submit", RATE, FIRST_SECONDS)
     received_after(received, int(SUBSCRIBERS * RATE * FIRST_SECONDS))
     cpu = service.cpu
@@ -235,7 +235,10 @@ def submits(plan: Plan, folder: Path) -> Values:
         without = run_paced(service.rest, "submit", FULL_RATE, plan.seconds).p99
         with streams(service.rest, SUBSCRIBERS, f"{WATCH}?changes_only=true"):
             beside = run_paced(service.rest, "submit", FULL_RATE, plan.seconds).p99
-    return {"submit p99 with subscribers": beside / 1e3, "submit p99 with subscribers, compared with none": beside / without}
+    return {
+        "submit p99 with subscribers": beside / 1e3,
+        "submit p99 with subscribers, compared with none": beside / without,
+    }
 
 
 SCENES: tuple[Scene, ...] = (

@@ -108,7 +108,10 @@ FEED_BOUNDS = {
     "idle memory": ("Memory in all with 10,000 idle SSE streams", at_most(750, 500, " MB")),
     "idle CPU": ("CPU with 10,000 idle SSE streams", at_most(5, 2, " % of a core")),
     "restart": ("From the stop until all of 5,000 streams are current again", at_most(30, 15, " s")),
-    "unary p99 after a restart, compared with usual": ("p99 of snapshots meanwhile, compared with usual", at_most(4, 2)),
+    "unary p99 after a restart, compared with usual": (
+        "p99 of snapshots meanwhile, compared with usual",
+        at_most(4, 2),
+    ),
     "p99 beside stalled readers, compared with usual": (
         "Commit to receipt with 500 stalled readers, p99, compared with none",
         at_most(1.5, 1.2),
