@@ -183,7 +183,8 @@ def idle_streams(plan: Plan, folder: Path) -> Values:
         cpu = service.cpu
         time.sleep(plan.seconds * 5)  # longer than a heartbeat in a full run
         cpu = service.cpu - cpu
-    return {"idle memory": memory / 1e6, "idle CPU": cpu / (plan.seconds * 5) * 100}
+    of_all = f"{plan.idle_streams:,} idle streams"  # a quick run has fewer than the target names
+    return {f"memory of {of_all}": memory / 1e6, f"CPU of {of_all}": cpu / (plan.seconds * 5) * 100}
 
 
 def restart(plan: Plan, folder: Path) -> Values:
@@ -204,7 +205,8 @@ def restart(plan: Plan, folder: Path) -> Values:
             time.sleep(0.1)
         seconds = time.monotonic() - started
         meanwhile = result_of(unary).p99
-    return {"restart": seconds, "unary p99 after a restart, compared with usual": meanwhile / usual}
+    restart = f"restart under {plan.restarted_streams:,} streams"
+    return {restart: seconds, f"p99 of snapshots after a {restart}, compared with usual": meanwhile / usual}
 
 
 def stalled_readers(plan: Plan, folder: Path) -> Values:
