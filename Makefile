@@ -1,6 +1,6 @@
 SOAKS := soak-attacks soak-kills soak-network soak-failover soak-fuzz soak-feed
 
-.PHONY: help setup run test check format generate release-descriptors wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak $(SOAKS) audit clean
+.PHONY: help setup run test check format generate release-descriptors wheel lock bench bench-growth bench-replicas bench-soak bench-feed bench-docs soak $(SOAKS) audit clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -107,6 +107,9 @@ bench-replicas: .venv/.bench-ready ## Measure 1 to 4 replicas on one PostgreSQL,
 
 bench-soak: .venv/.bench-ready ## Record memory and file descriptors under load, 10 minutes (QUICK=1: 30 s)
 	$(BENCHMARK).soak $(if $(QUICK),--quick)
+
+bench-feed: .venv/.bench-ready ## Measure the live feed, 6 minutes (QUICK=1: one round, 1 minute)
+	$(BENCHMARK).feed $(if $(QUICK),--quick)
 
 bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh

@@ -26,6 +26,7 @@ class UpProcess:
         self, database: Database, log: Path, flags: Sequence[str], *, stderr: int | None = None, **settings: str
     ) -> None:
         self.log = log
+        self.database = database
         given = {"database_url": database.url} | dict.fromkeys(LISTENERS, "127.0.0.1:0") | settings
         with log.open("ab") as file:
             self._process = subprocess.Popen(

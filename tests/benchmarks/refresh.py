@@ -30,6 +30,7 @@ def main() -> None:
         "growth": results.growth,
         "soak": results.soak,
         "replicas": results.replicas,
+        "feed": results.feed,
     }
     for name, run in runs.items():
         if run is not None and not run.is_full:

@@ -7,9 +7,9 @@ from tests.benchmarks.cells import CELLS, Cell
 from tests.benchmarks.markdown import table, with_quartiles
 from tests.benchmarks.measurement import Measurement, by_round, select
 from tests.benchmarks.parts import submit_parts
-from tests.benchmarks.results import Comparison, Growth, Results, Soak
+from tests.benchmarks.results import Comparison, FeedRun, Growth, Results, Soak
 from tests.benchmarks.statistics import Summary, ratios
-from tests.benchmarks.targets import Target, all_targets
+from tests.benchmarks.targets import Target, all_targets, feed_targets
 from tests.benchmarks.variants import EMBEDDED, EMBEDDED_AGAIN, VARIANTS
 
 MEGABYTE = 1e6
@@ -34,6 +34,8 @@ def full_report(results: Results) -> str:
         sections.append(("Growth", growth_table(results.growth)))
     if results.soak:
         sections.append(("Soak", soak_table(results.soak)))
+    if results.feed:
+        sections.append(("Live feed", feed_table(results.feed)))
     sections.append(("Machine", machine_table(comparison)))
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections) + "\n"
 
@@ -148,6 +150,13 @@ def soak_table(soak: Soak) -> str:
         f"{soak.broken:,} further connections before they had an answer."
     )
     return f"{counts}\n\n{table(('Minute', 'Memory MB', 'File descriptors', 'Threads'), rows)}"
+
+
+def feed_table(feed: FeedRun) -> str:
+    """The targets, then all values that were measured."""
+    rows = [(name, with_quartiles(Summary.of(values))) for name, values in feed.rows.items()]
+    load = f"{feed.rounds} rounds, on {feed.machine['date']}. Load average: {feed.machine['load average']}."
+    return f"{targets_table(feed_targets(feed))}\n\n{table(('Figure', 'Measured'), rows)}\n\n{load}"
 
 
 def machine_table(comparison: Comparison) -> str:

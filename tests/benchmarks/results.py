@@ -122,20 +122,38 @@ class Soak(NamedTuple):
         return cls(**values | {"samples": [SoakSample(**sample) for sample in values["samples"]]})
 
 
+class FeedRun(NamedTuple):
+    """A run of feed.py. rows: the values of each round, by name. The units are those of the targets."""
+
+    rounds: int
+    idle_streams: int
+    machine: dict[str, str]
+    rows: dict[str, list[float]]
+
+    @property
+    def is_full(self) -> bool:
+        return self.rounds > 1
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        return cls(**values)
+
+
 class Results(NamedTuple):
     comparison: Comparison
     growth: Growth | None = None
     soak: Soak | None = None
     replicas: Comparison | None = None
+    feed: FeedRun | None = None
 
 
-def save(result: Comparison | Growth | Soak, path: Path) -> None:
+def save(result: Comparison | Growth | Soak | FeedRun, path: Path) -> None:
     path.write_text(json.dumps(_as_json(result), indent=1) + "\n")
 
 
 def load_results(directory: Path) -> Results:
     """Loads the results in a directory. Raises FileNotFoundError if there is no comparison."""
-    kinds = {"growth": Growth, "soak": Soak, "replicas": Comparison}
+    kinds = {"growth": Growth, "soak": Soak, "replicas": Comparison, "feed": FeedRun}
     others = {name: _load(kind, directory / f"{name}.json") for name, kind in kinds.items()}
     comparison = _load(Comparison, directory / "compare.json")
     if comparison is None:

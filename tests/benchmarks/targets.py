@@ -8,7 +8,7 @@ from tests.benchmarks import cells
 from tests.benchmarks import variants as v
 from tests.benchmarks.cells import Cell
 from tests.benchmarks.measurement import by_round
-from tests.benchmarks.results import Comparison, Growth, Results, Soak
+from tests.benchmarks.results import Comparison, FeedRun, Growth, Results, Soak
 from tests.benchmarks.statistics import ratios
 from tests.benchmarks.variants import Variant
 
@@ -95,6 +95,35 @@ HUNDRED_AND_ONE = (
     (cells.REST_SNAPSHOT_OF_100_16, cells.REST_SNAPSHOT_16),
     (cells.REST_SNAPSHOT_OF_100_64, cells.REST_SNAPSHOT_64),
 )
+# By the name of the row in a run of feed.py.
+FEED_BOUNDS = {
+    "deliveries": ("Deliveries a second over SSE, 1,000 subscribers to everything", Bound(20_000, 50_000, "")),
+    "deliveries, compared with the peer": ("The same, compared with FastAPI's broadcast", Bound(3, 8)),
+    "fan-out p99": ("Commit to receipt, p99, 1,000 subscribers and 20 changes/s", at_most(100, 50, " ms")),
+    "own stream p50": ("Commit to receipt of one mentor's stream during 1,000 writes/s, p50", at_most(5, 2, " ms")),
+    "own stream p99": ("The same, p99", at_most(25, 10, " ms")),
+    "two replicas p99": ("Commit on one replica to receipt from another, p99", at_most(150, 60, " ms")),
+    "memory of an SSE stream": ("Memory of one idle SSE stream", at_most(60, 40, " KB")),
+    "memory of a gRPC stream": ("Memory of one idle gRPC stream", at_most(40, 24, " KB")),
+    "memory of 10,000 idle streams": ("Memory in all with 10,000 idle SSE streams", at_most(750, 500, " MB")),
+    "CPU of 10,000 idle streams": ("CPU with 10,000 idle SSE streams", at_most(5, 2, " % of a core")),
+    "restart under 5,000 streams": (
+        "From the stop until all of 5,000 streams are current again",
+        at_most(30, 15, " s"),
+    ),
+    "p99 of snapshots after a restart under 5,000 streams, compared with usual": (
+        "p99 of snapshots meanwhile, compared with usual",
+        at_most(4, 2),
+    ),
+    "p99 beside stalled readers, compared with usual": (
+        "Commit to receipt with 500 stalled readers, p99, compared with none",
+        at_most(1.5, 1.2),
+    ),
+    "submit p99 with subscribers, compared with none": (
+        "p99 of submits, 200/s, with 1,000 subscribers, compared with none",
+        at_most(1.3, 1.3),
+    ),
+}
 GROWING = ("page 1", "snapshot", "submit", "update")
 
 
@@ -106,6 +135,7 @@ def all_targets(results: Results) -> list[Target]:
         replicas_target(results.replicas),
         *growth_targets(results.growth),
         *soak_targets(results.soak),
+        *feed_targets(results.feed),
         Target(
             "Time from start to ready of `mentorsync up` (warm start)",
             at_most(3, 1.5, " s"),
@@ -164,3 +194,8 @@ def soak_targets(soak: Soak | None) -> Iterator[Target]:
     yield Target(
         "Memory in the last quarter of the soak, compared with its second quarter", at_most(1.05, 1.02), growth
     )
+
+
+def feed_targets(feed: FeedRun | None) -> Iterator[Target]:
+    for name, (description, bound) in FEED_BOUNDS.items():
+        yield Target(f"Feed: {description}", bound, feed.rows.get(name, []) if feed else [])

@@ -1,4 +1,4 @@
-"""The code in docs/client.md, as it is written there, with the addresses of the test's servers."""
+"""The Python code in docs/, as it is written there, with the addresses of the test's servers."""
 
 import re
 import subprocess
@@ -13,7 +13,8 @@ from tests.grpc_client import CALL_SECONDS
 from tests.rest.conftest import running_stub
 from tests.server_process import ServerProcess
 
-PAGE = Path(__file__).parents[2] / "docs" / "client.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "client.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ADDRESSES = ("127.0.0.1:50051", "mentorsync.example:443")
 
@@ -43,3 +44,13 @@ def test_the_code_runs(service: ServerProcess, tmp_path: Path) -> None:
     assert "up to date" in finished.stdout
     assert finished.stdout.splitlines()[:2] == ["True paused", "paused False"]
     assert finished.stdout.splitlines()[-1] == "mentor_id"
+
+
+def test_the_example_of_the_feed_runs(service: ServerProcess) -> None:
+    """That of docs/live-feed.md."""
+    (program,) = BLOCK.findall((DOCS / "live-feed.md").read_text())
+    assert ADDRESSES[0] in program
+    program = program.replace(ADDRESSES[0], service.grpc)
+    command = [sys.executable, "-c", program]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=CALL_SECONDS, check=True)
+    assert finished.stdout.startswith("up to date with")

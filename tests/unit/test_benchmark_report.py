@@ -6,9 +6,9 @@ import pytest
 
 from tests.benchmarks.cells import REST_SUBMIT_64
 from tests.benchmarks.measurement import Measurement
-from tests.benchmarks.report import full_report, replicas_table
-from tests.benchmarks.results import ROOT, Comparison, Results, load_results, save
-from tests.benchmarks.targets import replicas_target
+from tests.benchmarks.report import feed_table, full_report, replicas_table
+from tests.benchmarks.results import ROOT, Comparison, FeedRun, Results, load_results, save
+from tests.benchmarks.targets import FEED_BOUNDS, replicas_target
 
 PUBLISHED = ROOT / "docs" / "benchmarks"
 
@@ -54,6 +54,18 @@ def test_saved_results_can_be_loaded(tmp_path: Path, replicas: Comparison) -> No
     assert load_results(tmp_path) == Results(replicas)
     save(replicas, tmp_path / "replicas.json")
     assert load_results(tmp_path) == Results(replicas, replicas=replicas)
+
+
+def test_a_run_of_the_feed_can_be_loaded_and_reported(tmp_path: Path, replicas: Comparison) -> None:
+    """Every target has a row, measured or not."""
+    run = FeedRun(1, 1_000, {"date": "2026-01-01", "load average": "1 to 2"}, {"deliveries": [60_000.0]})
+    save(replicas, tmp_path / "compare.json")
+    save(run, tmp_path / "feed.json")
+    loaded = load_results(tmp_path).feed
+    assert loaded == run
+    rows = feed_table(run).splitlines()
+    assert sum("not measured" in row for row in rows) == len(FEED_BOUNDS) - 1
+    assert rows[2].endswith("| 60,000 | goal |")
 
 
 def test_a_report_has_a_section_for_each_run(replicas: Comparison) -> None:

@@ -10,7 +10,8 @@ from mentorsync.feed.timestamps import published_seconds, published_text
 from mentorsync.storage.change_reader import EventChange
 from mentorsync.storage.reader import PublishedEvent, Snapshot
 
-COMPACT = (",", ":")  # as the gateway's transcoder prints JSON
+# As the gateway's transcoder prints JSON. `json.dumps` would make such an encoder for each value.
+compact_json = json.JSONEncoder(separators=(",", ":")).encode
 TYPE_NAMES = {event_type: pb.EventType.Name(event_type) for event_type in EventType}  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
 STATUS_NAMES = {status: pb.MentorStatus.Name(status) for status in MentorStatus}  # type: ignore[arg-type]  # as above
 
@@ -39,7 +40,7 @@ class EncodedChange:
     @property
     def json(self) -> str:
         if self._json is None:
-            self._json = json.dumps(change_fields(self.change), separators=COMPACT)
+            self._json = compact_json(change_fields(self.change))
         return self._json
 
 

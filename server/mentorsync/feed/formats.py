@@ -3,7 +3,6 @@
 See https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
-import json
 import random
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,7 +11,7 @@ from google.api import httpbody_pb2
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.feed.cursor import Cursor
-from mentorsync.feed.encoding import COMPACT, EncodedChange, snapshot_fields, snapshot_message
+from mentorsync.feed.encoding import EncodedChange, compact_json, snapshot_fields, snapshot_message
 from mentorsync.feed.resets import ResetReason
 from mentorsync.storage.reader import Snapshot
 
@@ -77,7 +76,7 @@ class ServerSentEvents:
         return bytes(body.SerializeToString())  # the class has no types
 
     def snapshot(self, snapshot: Snapshot) -> bytes:
-        return _body(_event("snapshot", json.dumps(snapshot_fields(snapshot), separators=COMPACT)))
+        return _body(_event("snapshot", compact_json(snapshot_fields(snapshot))))
 
     def present(self, changes: Sequence[EncodedChange]) -> bytes:
         return _body(_event("present", f'{{"changes":[{",".join(change.json for change in changes)}]}}'))
