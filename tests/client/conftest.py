@@ -101,7 +101,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartable]:
 
 
 @pytest.fixture
-def client(open_client: OpenClient, service: ServerProcess) -> Any:
+async def client(open_client: OpenClient, service: ServerProcess) -> Any:
+    """A client of the service. It is a coroutine because grpc.aio opens a channel on the running event loop."""
     return open_client(service.grpc)
 
 

@@ -153,8 +153,9 @@ def test_the_gateway_command_accepts_several_upstreams_and_a_grpc_address(stub: 
 
 def without_health_checks(config: Config) -> Config:
     """Removes the checks, so that Envoy notices a missing server only when it sends a call to it."""
-    for check in ("health_checks", "outlier_detection"):
-        del config["static_resources"]["clusters"][0][check]
+    for cluster in config["static_resources"]["clusters"]:
+        for check in ("health_checks", "outlier_detection"):
+            cluster.pop(check, None)
     return config
 
 

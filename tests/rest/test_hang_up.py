@@ -34,7 +34,7 @@ def busy_server() -> Iterator[socket.socket]:
 
 def without_room(config: Config) -> Config:
     """The configuration with a small buffer in the kernel, and without pings, which a busy server would miss."""
-    (cluster,) = without_health_checks(config)["static_resources"]["clusters"]
+    cluster = without_health_checks(config)["static_resources"]["clusters"][0]
     cluster["upstream_bind_config"] = {
         "source_address": {"address": "127.0.0.1", "port_value": 0},
         "socket_options": [{"level": socket.SOL_SOCKET, "name": socket.SO_SNDBUF, "int_value": SMALL_BUFFER}],
