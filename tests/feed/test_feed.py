@@ -186,7 +186,10 @@ async def test_a_cursor_that_cannot_be_continued_starts_anew(
 async def test_a_purge_past_a_cursor_expires_it(
     receive: Open, service: Service, stub: MentorStatusSyncStub, mentor_id: str
 ) -> None:
-    """A cursor exactly at the purged revision has seen all that was purged, and is continued."""
+    """A cursor exactly at the purged revision has seen all that was purged, and is continued.
+
+    The deletion itself may come in place of the reset, for as long as it is in memory: nothing is missed then.
+    """
     async with receive(changes_only=True) as receiver:
         steps = await steps_until(receiver, "current")
         event = await submitted(stub, mentor_id)
@@ -195,7 +198,8 @@ async def test_a_purge_past_a_cursor_expires_it(
     await asyncio.to_thread(purge, service)
     before, at = steps[-2].cursor or steps[0].cursor, steps[-1].cursor
     async with receive(cursor=before, max_seconds=5) as again:
-        assert (await again.step())[:2] == ("reset", {"reason": "EXPIRED"})
+        first = await again.step()
+        assert first[:2] == ("reset", {"reason": "EXPIRED"}) or (first.kind, first.data["deleted"]) == ("change", True)
     async with receive(cursor=at, max_seconds=5) as again:
         assert [step.kind for step in await steps_until(again, "current")] == ["current"]
 
