@@ -122,7 +122,7 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path, capsys: pytest.C
     path = tmp_path / "notes.txt"
     path.write_text("These are notes, not a database.\n" * 100)
     before = path.read_bytes()
-    for command in ("migrate", "purge", "new-epoch", "simulate"):
+    for command in ("migrate", "purge", "new-epoch"):
         assert main([command, "--database-url", f"sqlite:///{path}"]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"mentorsync: the database file {path} cannot be opened: ")

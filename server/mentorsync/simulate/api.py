@@ -21,9 +21,7 @@ class Api:
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=PAGE)
-        self._client = httpx.AsyncClient(
-            base_url=url.rstrip("/") + BASE, headers=headers, timeout=CALL_SECONDS, limits=limits
-        )
+        self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=CALL_SECONDS, limits=limits)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -44,7 +42,9 @@ class Api:
         headers = {"last-event-id": cursor} if cursor else {}
         timeout = httpx.Timeout(CALL_SECONDS, read=SILENCE_SECONDS)
         try:
-            async with self._client.stream("GET", "/watch", params=query, headers=headers, timeout=timeout) as response:
+            async with self._client.stream(
+                "GET", f"{BASE}/watch", params=query, headers=headers, timeout=timeout
+            ) as response:
                 if response.status_code != OK:
                     raise UnreachableError(f"the feed answers {response.status_code}")
                 async for event in parse(response.aiter_lines()):
@@ -54,7 +54,7 @@ class Api:
 
     async def _call(self, method: str, path: str, **options: Any) -> Answer:
         try:
-            response = await self._client.request(method, path, **options)
+            response = await self._client.request(method, BASE + path, **options)
         except httpx.TransportError as error:
             raise UnreachableError(str(error)) from error
         retry_after = response.headers.get("retry-after", "")

@@ -15,7 +15,7 @@ from mentorsync.simulate.verdict import CannotCheckError, judge
 
 BROKEN = 1
 REFUSED = 2
-CURRENT_SECONDS = 10.0  # for the feed to open
+CURRENT_SECONDS = 30.0  # for the feed to open, also if ended streams still count
 
 
 async def simulate(options: argparse.Namespace, token: str | None) -> int:

@@ -11,7 +11,9 @@ from mentorsync.simulate.plan import Action, Plan, Step
 from mentorsync.simulate.view import View, follow
 
 CUT_SECONDS = 0.003  # often after the service has the request and before its answer
-FEEDS = 10  # phones with a live feed: an address may have 20 streams, and some belong to others
+FEEDS = (
+    4  # phones with a live feed: an address may have 20 streams, and those that ended count up to a heartbeat longer
+)
 DRAIN_SECONDS = 60.0  # for the queues after the last tap, with a service that is back
 
 

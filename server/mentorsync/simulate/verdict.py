@@ -5,6 +5,8 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Any
 
 from mentorsync.simulate.api import PAGE, Api
@@ -23,7 +25,7 @@ class CannotCheckError(Exception):
 
 @dataclass
 class Verdict:
-    """The last four are broken promises, unless they are 0. `unanswered` means that nothing can be said about some taps."""
+    """All from `refused` on must be 0. Of an unanswered tap, nobody can say whether it is stored."""
 
     sent: int
     answered: int
@@ -62,7 +64,7 @@ async def judge(api: Api, fleet: Fleet) -> Verdict:
     is_lost = {tap: _is_lost(first[tap], listed, known, repeated[tap]) for tap in first}
     extra = (set(listed) | ours) - ids if not fleet.queued else set()
     shared = len(first) - len(ids)  # two taps with one event: one of them is lost
-    twice = sum(count - 1 for count in listed.values())
+    twice = sum(times - 1 for times in listed.values())
     changed = sum(not repeated[tap] and not is_lost[tap] for tap in first)
     lost = sum(is_lost.values()) + shared
     return Verdict(
@@ -112,13 +114,12 @@ async def _several(items: list[Any], check: Any) -> list[Any]:
 
 async def _pending(api: Api, mentor_id: str) -> list[str]:
     events: list[str] = []
-    number = 1
-    while True:
-        page = json.loads((await _answer(lambda: api.page(number, mentor_id))).body)["data"]
+    for number in count(1):
+        page = json.loads((await _answer(partial(api.page, number, mentor_id))).body)["data"]
         events += [event["sync_event_id"] for event in page]
         if len(page) < PAGE:
-            return events
-        number += 1
+            break
+    return events
 
 
 async def _status(api: Api, mentor_id: str) -> str:
