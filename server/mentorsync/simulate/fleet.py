@@ -78,10 +78,14 @@ class Fleet:
     async def run(self, stop: asyncio.Event) -> None:
         """Follows the plan until its end or `stop`, then lets all phones empty their queues."""
         started = time.monotonic()
-        for step in self._plan.steps:
-            if await waited(stop, started + step.at - time.monotonic()):
-                break
-            await self._take(step)
+        async with asyncio.TaskGroup() as resends:
+            for step in self._plan.steps:
+                if await waited(stop, started + step.at - time.monotonic()):
+                    break
+                if step.action is Action.RESEND:
+                    resends.create_task(self._resend(self.phones[step.phone]))
+                else:
+                    self._take(step)
         for phone, network in zip(self.phones, self.networks, strict=True):
             network.is_online = True
             phone.wake()
@@ -98,7 +102,7 @@ class Fleet:
                 followers.append(follow(self._api, self.views[phone.mentor_id], phone.mentor_id))
         return [asyncio.create_task(work) for work in (*followers, *(phone.send_forever() for phone in self.phones))]
 
-    async def _take(self, step: Step) -> None:
+    def _take(self, step: Step) -> None:
         phone, network = self.phones[step.phone], self.networks[step.phone]
         match step.action:
             case Action.TAP:
@@ -110,8 +114,6 @@ class Fleet:
                 phone.wake()
             case Action.CUT:
                 network.cuts_next = True
-            case Action.RESEND:
-                await self._resend(phone)
 
     async def _resend(self, phone: Phone) -> None:
         """Sends an answered tap once more, as a phone does that ended before it had removed the tap."""
