@@ -1,4 +1,6 @@
-.PHONY: help setup run test check format generate release-descriptors wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak clean
+SOAKS := soak-attacks soak-kills soak-network soak-failover soak-fuzz
+
+.PHONY: help setup run test check format generate release-descriptors wheel lock bench bench-growth bench-replicas bench-soak bench-docs soak $(SOAKS) audit clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -29,7 +31,7 @@ run: setup ## Run the service on SQLite: REST on 127.0.0.1:8080, gRPC on 127.0.0
 	@exec $(BIN)/mentorsync up
 
 test: setup ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/.bench-ready .googleapis/.ready ## Run every static check
 	ruff check
@@ -86,6 +88,8 @@ lock: setup ## Update the lock files to the newest releases that pyproject.toml 
 	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --constraint requirements-client.lock --output-file requirements.lock pyproject.toml
 	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --extra simulate --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --extra simulate --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) --group pyproject.toml:failover --output-file requirements-failover.lock
+	uv pip compile $(LOCK_OPTIONS) --group pyproject.toml:audit --output-file requirements-audit.lock
 
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
 EXTRAS := --extra server --extra gateway --extra postgres --extra tracing
@@ -107,8 +111,41 @@ bench-soak: .venv/.bench-ready ## Record memory and file descriptors under load,
 bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh
 
-soak: .venv/.bench-ready ## Attack the service in full, 20 minutes (QUICK=1: 3 minutes)
-	$(BIN)/python -m tests.attacks.soak $(if $(QUICK),--quick)
+soak: ## Try attacks and faults in full, all that follow (QUICK=1: a short run of each)
+	@$(MAKE) --no-print-directory --keep-going $(SOAKS)
 
-clean: ## Remove .venv, .googleapis, .benchmarks and dist
-	rm -rf .venv .googleapis .benchmarks dist
+SOAK := $(BIN)/python -m tests
+
+soak-attacks: .venv/.bench-ready ## Attack the service, 20 minutes (QUICK=1: 3 minutes)
+	$(SOAK).attacks.soak $(if $(QUICK),--quick)
+
+soak-kills: .venv/.bench-ready ## kill -9 under load, 1,000 rounds on each engine, 20 minutes (QUICK=1: 20 s)
+	$(SOAK).soak.kills $(if $(QUICK),--quick)
+
+soak-network: .venv/.bench-ready ## Disturb the network to PostgreSQL, 10 minutes (QUICK=1: 20 s)
+	$(SOAK).soak.network $(if $(QUICK),--quick)
+
+# PostgreSQL refuses to run as root. If root runs the tests, user nobody must be able to run this Python.
+FAILOVER_PYTHON ?= $(PYTHON)
+
+.venv-failover/.ready: requirements-failover.lock
+	$(FAILOVER_PYTHON) -m venv --clear .venv-failover
+	.venv-failover/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-failover.lock
+	@touch $@
+
+soak-failover: .venv/.bench-ready .venv-failover/.ready ## Kill primaries that Patroni replaces, 10 minutes (QUICK=1: 1 minute)
+	$(SOAK).soak.failover $(if $(QUICK),--quick)
+
+soak-fuzz: .venv/.bench-ready ## Send 110,000 drawn requests, 8 minutes (QUICK=1: 30 s)
+	$(SOAK).soak.fuzz $(if $(QUICK),--quick)
+
+.venv-audit/.ready: requirements-audit.lock
+	$(PYTHON) -m venv --clear .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.lock
+	@touch $@
+
+audit: .venv/.ready .venv-audit/.ready ## Look up known vulnerabilities of all locked packages, where their data can be reached
+	$(BIN)/python -m tools.audit
+
+clean: ## Remove the virtual environments, .googleapis, .benchmarks and dist
+	rm -rf .venv .venv-audit .venv-failover .googleapis .benchmarks dist

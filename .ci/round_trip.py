@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 PATH = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
-PAGES = ("/docs", "/rapidoc.js", "/openapi.yaml")  # files of the wheel
+PAGES = ("/docs", "/rapidoc.js", "/openapi.yaml", "/console", "/console/feed.js")  # files of the wheel
 FREE_PORTS = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")}
 
 

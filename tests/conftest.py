@@ -3,15 +3,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
 
-import grpc
 import pytest
 
 from tests.databases import Databases
-from tests.grpc_client import Connect
+from tests.grpc_client import Connect, open_channel
 from tests.postgres_server import PostgresServer, server_directory
 from tests.server_process import Database, ServerProcess
-
-OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)  # by default, channels to one address share a connection
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +24,7 @@ async def connect() -> AsyncIterator[Connect]:
     This fixture lives for the whole session and so keeps one event loop for all tests. This is needed because grpc may
     deliver events to its loop after a call has ended.
     """
-    yield lambda address: grpc.aio.insecure_channel(address, options=OWN_CONNECTION)  # noqa: PT022 - with `return` the loop would end
+    yield open_channel  # noqa: PT022 - with `return` the loop would end
 
 
 @pytest.fixture

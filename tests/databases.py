@@ -1,13 +1,18 @@
 """Databases for tests, on one PostgreSQL server."""
 
 import secrets
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
+from mentorsync.storage.engine import open_engine
+from mentorsync.storage.migrator import migrate
 from psycopg.sql import SQL, Identifier
+
+SQLITE = "sqlite:///"
 
 
 class Databases:
@@ -38,8 +43,18 @@ class Databases:
             connection.execute(SQL(command).format(Identifier(name)))
 
 
+def migrate_database(url: str) -> None:
+    """Brings a database of either engine to this version's schema."""
+    engine = open_engine(url)
+    migrate(engine)
+    engine.close()
+
+
 def execute(url: str, sql: Any, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Runs one statement on a new connection and returns its rows."""
+    """Runs one statement on a new connection to a database of either engine, and returns its rows."""
+    if url.startswith(SQLITE):
+        with closing(sqlite3.connect(url.removeprefix(SQLITE), isolation_level=None)) as file:
+            return file.execute(sql, parameters or ()).fetchall()
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
         cursor = connection.execute(sql, parameters)
         return cursor.fetchall() if cursor.description else []

@@ -9,8 +9,13 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 CALL_SECONDS = 20  # far longer than any call: a test fails instead of hanging
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)  # by default, channels to one address share a connection
 Connect = Callable[[str], grpc.aio.Channel]
 DETAILS = (error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(address, options=OWN_CONNECTION)
 
 
 class Failure(NamedTuple):

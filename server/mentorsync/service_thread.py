@@ -1,6 +1,7 @@
 """The one service of the embedded mode, on an event loop and thread of its own, for callers on other event loops."""
 
 import asyncio
+import logging
 import os
 import threading
 import traceback
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SETTINGS = (DATABASE_URL, METRICS_ADDRESS, JWT_ISSUER, STREAMS_PER_ADDRESS, LOG_LEVEL)
 EXIT_FAILED = 1  # as of `mentorsync serve`: what started Envoy should start it again
+
+logger = logging.getLogger(__name__)
 
 
 class SharedService:
@@ -86,6 +89,7 @@ class ServiceThread:
 
     def close(self) -> None:
         """Closes the service, and waits for the end of its thread."""
+        logger.info("stopping: finishing accepted calls")
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
 

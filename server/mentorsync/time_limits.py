@@ -29,7 +29,7 @@ STOP_SECONDS = 9.5  # by then the supervisor has ended every part, by SIGKILL if
 # The gateway, and all that `up` runs: the listeners stay open for a moment, then calls finish.
 CLOSE_SECONDS = 1.0  # answers carry `connection: close`, or GOAWAY, and new connections are still accepted
 QUIET_SECONDS = 0.25  # a connection that has been idle for this long does not delay the end
-END_SECONDS = 0.5  # a part needs this long to end once its calls have finished
+END_SECONDS = 0.75  # a part needs this long to end once its calls have finished
 
 # `mentorsync serve` alone: on a shared database other servers take over first.
 HEALTH_CHECK_SECONDS = 1.25  # a gateway needs this long to see NOT_SERVING: two checks, 1 s and 0.25 s apart

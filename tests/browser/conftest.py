@@ -7,14 +7,15 @@ MENTORSYNC_TEST_BROWSER is "required".
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.server_process import WAIT_SECONDS, Database
 from tests.up_process import UpProcess
 
+NewPage = Callable[..., Awaitable[Page]]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -42,21 +43,37 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page that fails the test if its console shows an error or a warning."""
-    context = await browser.new_context(viewport={"width": 1360, "height": 850})
-    page = await context.new_page()
+async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
+    """Opens a page. It fails the test if its console shows an error or a warning without the text `expected`."""
+    contexts: list[BrowserContext] = []
     messages: list[str] = []
-    page.on("console", lambda message: messages.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: messages.append(str(error)))
-    yield page
-    await context.close()
+
+    async def open_page(expected: str | None = None) -> Page:
+        def note(text: str) -> None:
+            if expected is None or expected not in text:
+                messages.append(text)
+
+        contexts.append(await browser.new_context(viewport={"width": 1360, "height": 850}))
+        page = await contexts[-1].new_page()
+        page.on("console", lambda message: note(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        return page
+
+    yield open_page
+    for context in contexts:
+        await context.close()
     assert not messages
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+async def page(new_page: NewPage) -> Page:
+    """A page that fails the test if its console shows an error or a warning."""
+    return await new_page()
+
+
+@pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
-    """The service on an empty database, for all tests of a module."""
+    """The service, for all tests of this folder: each uses mentors of its own."""
     folder = tmp_path_factory.mktemp("up")
     process = UpProcess(Database(folder / "mentorsync.db"), folder / "up.log", [])
     yield process

@@ -34,7 +34,7 @@ async def test_a_submit_that_is_sent_from_the_page_is_in_the_list(docs: Page, up
         await docs.locator(TRY).click()
     submitted = await (await sent.value).json()
     async with httpx.AsyncClient(base_url=up.url) as client:
-        listed = (await client.get(BASE)).json()["data"]
+        listed = (await client.get(BASE, params={"mentor_id": MENTOR})).json()["data"]
     assert [event["sync_event_id"] for event in listed] == [submitted["sync_event_id"]]
     assert listed[0]["mentor_id"] == MENTOR
     await expect(docs.get_by_text(submitted["sync_event_id"])).to_be_visible()

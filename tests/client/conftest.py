@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from mentorstatus_client import AsyncMentorStatusSyncClient, FeedMessage, MentorStatusSyncClient, SyncEvent
 
-from tests.conftest import OWN_CONNECTION
-from tests.grpc_client import Connect
+from tests.grpc_client import OWN_CONNECTION, Connect
 from tests.rest.conftest import StubServer, running_stub
 from tests.server_process import Database, ServerProcess, wait_until
 from tests.up_process import EmbeddedServer, UpProcess

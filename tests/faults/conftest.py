@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mentorsync.storage.engine import open_engine
-from mentorsync.storage.migrator import migrate
 
-from tests.postgres_server import PostgresServer, server_directory
+from tests.postgres_server import PostgresServer, migrated_server
 from tests.server_process import Database
 from tests.up_process import UpProcess
 
@@ -42,14 +40,5 @@ def start_up(up_flags: tuple[str, ...], database: Database, tmp_path: Path) -> I
 
 @pytest.fixture
 def postgres() -> Iterator[PostgresServer]:
-    """A server with a migrated database `mentorsync`."""
-    with server_directory() as directory:
-        server = PostgresServer(directory).create()
-        try:
-            server.execute("CREATE DATABASE mentorsync")
-            engine = open_engine(server.url("mentorsync"))
-            migrate(engine)
-            engine.close()
-            yield server
-        finally:
-            server.stop()
+    with migrated_server() as server:
+        yield server

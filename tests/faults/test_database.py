@@ -16,7 +16,9 @@ from mentorsync.domain.status import EventType
 from mentorsync.storage.postgres import heads
 from mentorsync.storage.postgres.engine import PostgresEngine
 
-from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, check_database, grpc_submit, rest_submit
+from tests.faults.damage import check_database
+from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, grpc_submit, rest_submit
+from tests.faults.network_faults import endure_network_faults
 from tests.faults.processes import POLL_SECONDS, Server, Up
 from tests.grpc_client import Connect, failure
 from tests.postgres_server import PostgresServer
@@ -170,6 +172,14 @@ async def freeze_inside_a_batch(one: Server, postgres: PostgresServer) -> None:
             await asyncio.sleep(POLL_SECONDS)
         one.thaw()
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def test_a_network_with_faults(postgres: PostgresServer, connect: Connect) -> None:
+    """Data is late, cut off, or lost, and every call is answered in time. Refused calls may be repeated."""
+    url = postgres.url("mentorsync")
+    outcome = await endure_network_faults(url, connect, losses=1, seed=1)
+    assert outcome.load.slowest < CALL_SECONDS
+    check_database(url, outcome.load)
 
 
 @pytest.mark.parametrize("frozen_count", [1, 2])

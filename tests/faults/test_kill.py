@@ -1,13 +1,18 @@
 """kill -9 during writes: no answered write is lost, and no write is stored twice."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import grpc
+import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
+from tests.databases import Databases, migrate_database
+from tests.faults.damage import check_database
+from tests.faults.kill_rounds import kill_in_rounds
+from tests.faults.load import CLIENTS
 from tests.grpc_client import CALL_SECONDS, Connect, key, submit
 from tests.server_process import Database, ServerProcess
 
@@ -17,6 +22,18 @@ ANSWERS_BEFORE_KILL = 150
 MENTOR_ID = "mntr_01HX4V2K8P"
 
 Answers = dict[str, pb.SubmitEventResponse]
+
+
+@pytest.fixture
+def sqlite_url(database: Database) -> str:
+    return database.url
+
+
+@pytest.fixture
+def postgres_url(databases: Databases) -> Iterator[str]:
+    with databases.fresh() as url:
+        migrate_database(url)
+        yield url
 
 
 async def submit_until_killed(
@@ -72,3 +89,13 @@ async def test_every_answered_event_is_stored_once_after_kill_9(
     assert [sequence for sequence, _ in stored] == list(range(1, len(answers) + 1))
     assert {event_id for _, event_id in stored} == {answer.sync_event_id for answer in answers.values()}
     assert database.execute("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_kill_9_in_rounds(engine: str, request: pytest.FixtureRequest, connect: Connect) -> None:
+    """Clients go on while servers are killed and started again: no answered write is lost, and none is doubled."""
+    url = request.getfixturevalue(f"{engine}_url")
+    outcome = await kill_in_rounds(url, connect, ROUNDS, seed=1)
+    check_database(url, outcome.load)
+    assert outcome.kills == ROUNDS
+    assert ROUNDS <= len(outcome.load.unavailable) <= ROUNDS * CLIENTS

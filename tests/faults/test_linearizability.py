@@ -15,10 +15,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
-from mentorsync.storage.engine import open_engine
-from mentorsync.storage.migrator import migrate
 
-from tests.databases import Databases, execute
+from tests.databases import Databases, execute, migrate_database
 from tests.faults.linearizability import Call, Revision, ViolationError, check
 from tests.faults.noting_server import NOTES_TABLE
 from tests.faults.processes import Server
@@ -46,9 +44,7 @@ METHODS = {
 @pytest.fixture
 def url(databases: Databases) -> Iterator[str]:
     with databases.fresh() as url:
-        engine = open_engine(url)
-        migrate(engine)
-        engine.close()
+        migrate_database(url)
         execute(url, NOTES_TABLE)
         yield url
 

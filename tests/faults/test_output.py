@@ -73,6 +73,18 @@ def test_a_signal_stops_it_while_nobody_reads_its_output(
             process.kill()
 
 
+def test_a_log_whose_reader_has_ended_stops_nothing(start_up: StartUp) -> None:
+    """Each line is lost, requests are answered, and the stop is in order."""
+    reading, writing = os.pipe()
+    up = start_up(stderr=writing)
+    os.close(writing)
+    os.close(reading)
+    for _ in range(10):
+        assert httpx.get(up.url + BASE).status_code == httpx.codes.OK
+    up.signal(signal.SIGTERM)
+    assert up.end() == 0
+
+
 def test_a_server_alone_ends_while_nobody_reads_its_log(database: Database, full_pipe: int) -> None:
     """Its last lines do not hold up the end."""
     settings = {"database_url": database.url, "grpc_address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0"}

@@ -19,7 +19,8 @@ from mentorsync.storage.postgres.heads import LOG_LOCK
 from mentorsync.time_limits import CLOSE_SECONDS, MAX_FAILED_PINGS, PING_PAUSE_SECONDS, PING_SECONDS
 
 from tests.faults.callers import Callers, snapshot
-from tests.faults.load import CALL_SECONDS, Load, check_database, grpc_submit, rest_submit
+from tests.faults.damage import check_database
+from tests.faults.load import CALL_SECONDS, Load, grpc_submit, rest_submit
 from tests.faults.processes import POLL_SECONDS, Up
 from tests.grpc_client import Connect
 from tests.postgres_server import PostgresServer

@@ -249,3 +249,9 @@ def error_info(body: Mapping[str, Any]) -> Mapping[str, Any]:
     (info,) = [detail for detail in body["details"] if detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"]
     assert info["domain"] == "mentorstatus"
     return info  # type: ignore[no-any-return]
+
+
+def test_a_content_type_that_is_almost_grpc_gets_the_error_shape(client: httpx.Client) -> None:
+    """Envoy takes such a caller for one of REST, and so must the shape of its errors."""
+    response = client.get("/unknown", headers={"content-type": "application/grpc,key"})
+    assert_error(response, 404, NOT_FOUND)

@@ -7,17 +7,16 @@ import socket
 import struct
 import threading
 from contextlib import suppress
-from typing import Self
-from urllib.parse import urlsplit
 
-CHUNK_BYTES = 65_536
+from tests.storage.proxy import CHUNK_BYTES, Proxy, close
+
 HEADER_BYTES = 5  # a message's type, and its length (without the type)
 UNTYPED_HEADER_BYTES = 8  # the first messages' length and code
 ENCRYPTION_REQUESTS = (80_877_103, 80_877_104)  # requests for SSL or GSSAPI, which may precede the start message
 PARSE, BIND = b"P", b"B"
 
 
-class CommitProxy:
+class CommitProxy(Proxy):
     """Forwards everything until a COMMIT follows a call of `cut_before_commit` or `cut_before_answer`.
 
     It then closes that connection, sets `cut`, and accepts no connection until `mend` is called. After `swallow_answer`
@@ -25,35 +24,17 @@ class CommitProxy:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname
-        assert parts.port
-        self._server = (parts.hostname, parts.port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        port = self._listener.getsockname()[1]
-        user = parts.netloc.rpartition("@")[0]
-        self.url = parts._replace(netloc=f"{user}@127.0.0.1:{port}").geturl()
+        super().__init__(url)
         self.cut = threading.Event()
         self._mended = threading.Event()
         self._mended.set()
         self._pass_commit: bool | None = None
         self._swallows = False
         self._silenced: socket.socket | None = None
-        self._sockets: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._mended.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for end in self._sockets:
-            _close(end)
-        for thread in self._threads:
-            thread.join()
+        super().__exit__(*error)
 
     def cut_before_commit(self) -> None:
         self._arm(pass_commit=False)
@@ -73,17 +54,9 @@ class CommitProxy:
         self._mended.clear()
         self._pass_commit = pass_commit
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                if self._pass_commit is None:
-                    self._mended.wait()
-                server = socket.create_connection(self._server)
-                self._sockets += [client, server]
-                for target, arguments in ((self._forward, (client, server)), (self._back, (server, client))):
-                    self._threads.append(threading.Thread(target=target, args=arguments))
-                    self._threads[-1].start()
+    def _before_connecting(self) -> None:
+        if self._pass_commit is None:
+            self._mended.wait()
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         messages = _Messages()
@@ -95,16 +68,16 @@ class CommitProxy:
                         return
                     self._swallow(server)
                 server.sendall(chunk)
-        _close(server)
+        close(server)
 
     def _cut(self, client: socket.socket, server: socket.socket, chunk: bytes) -> None:
         passed, self._pass_commit = self._pass_commit, None
-        _close(client)  # the server's answer is lost
+        close(client)  # the server's answer is lost
         if passed:
             server.sendall(chunk)
             server.shutdown(socket.SHUT_WR)  # the server reads all data before it sees the end
         else:
-            _close(server)
+            close(server)
         self.cut.set()
 
     def _swallow(self, server: socket.socket) -> None:
@@ -118,7 +91,7 @@ class CommitProxy:
             while chunk := server.recv(CHUNK_BYTES):
                 if server is not self._silenced:
                     client.sendall(chunk)
-        _close(client)
+        close(client)
 
 
 class _Messages:
@@ -153,9 +126,3 @@ class _Messages:
             else:
                 self._commits.discard(first)
         return kind == BIND and second in self._commits
-
-
-def _close(end: socket.socket) -> None:
-    with suppress(OSError):
-        end.shutdown(socket.SHUT_RDWR)
-    end.close()

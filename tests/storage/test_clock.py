@@ -19,6 +19,16 @@ async def test_times_stay_the_same_while_the_clock_catches_up(storage: OpenedSto
     assert (await storage.submit()).server_timestamp == START + 101_000_000
 
 
+@pytest.mark.parametrize("hours", [5, -5])
+async def test_a_clock_that_steps_by_hours_loses_no_tap(storage: OpenedStorage, hours: int) -> None:
+    """Before, after, and once the clock is right again, a tap without a time of its own decides the status."""
+    for number, seconds in enumerate((0, hours * 3_600, 10), start=1):
+        storage.clock.seconds = seconds
+        event = await storage.submit(EventType.RESUME if number % 2 else EventType.PAUSE)
+        assert event.accepted
+        assert event.sequence == number
+
+
 async def test_a_clock_far_behind_is_logged_once_and_exposed(
     storage: OpenedStorage, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -147,7 +147,9 @@ async def test_bytes_that_are_not_a_message_have_a_span_too() -> None:
     assert harness.attributes["rpc.response.status_code"] == "INVALID_ARGUMENT"
 
 
-@pytest.mark.parametrize(("deadline", "code"), [(None, "CANCELLED"), (time.monotonic(), "DEADLINE_EXCEEDED")])
+@pytest.mark.parametrize(
+    ("deadline", "code"), [(None, "CANCELLED"), (time.monotonic(), "DEADLINE_EXCEEDED")], ids=["none", "passed"]
+)
 async def test_the_span_of_a_cancelled_call_shows_why_it_ended(deadline: float | None, code: str) -> None:
     """A passed deadline is an error; a caller who gave up is not."""
     harness = Traced(never)

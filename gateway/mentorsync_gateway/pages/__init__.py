@@ -1,4 +1,4 @@
-"""The pages that the gateway itself serves at the REST address: documentation that lets one try the calls.
+"""The pages that the gateway itself serves at the REST address: documentation to try the calls, and a console.
 
 rapidoc-min.js is RapiDoc 11.0.1 (https://github.com/rapi-doc/RapiDoc, MIT licence: rapidoc.LICENSE.txt), unchanged from
 the wheel of flask-openapi-rapidoc 11.0.1. RAPIDOC_SHA256 pins it. It is kept here so that neither the set-up nor a page
@@ -38,10 +38,15 @@ class Page(NamedTuple):
 
 
 FOLDER = Path(__file__).parent
+CONSOLE = FOLDER / "console"
+CONSOLE_MODULES = ("console", "calls", "feed", "measures", "rendering", "rows", "state")
 PAGES = (
     Page("/docs", FOLDER / "docs.html", HTML),
     Page("/docs.css", FOLDER / "docs.css", STYLE),
     Page("/rapidoc.js", FOLDER / "rapidoc-min.js", SCRIPT),
+    Page("/console", CONSOLE / "console.html", HTML),
+    Page("/console/console.css", CONSOLE / "console.css", STYLE),
+    *(Page(f"/console/{name}.js", CONSOLE / f"{name}.js", SCRIPT) for name in CONSOLE_MODULES),
     Page("/openapi.yaml", Path(str(files("mentorstatus.v1") / "openapi.yaml")), YAML),
 )
 

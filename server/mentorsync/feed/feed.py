@@ -81,7 +81,8 @@ class Feed:
         with self._lock:
             self._is_stopping = True
             subscribers = self.subscribers
-        logger.info("ending %d streams of the live feed", self.slots.used)
+        if streams := self.slots.used:
+            logger.info("ending %d streams of the live feed", streams)
         for some in subscribers:
             with suppress(RuntimeError):  # the loop has been closed, and its streams with it
                 some.loop.call_soon_threadsafe(some.go_away, seconds)

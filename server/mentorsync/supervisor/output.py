@@ -72,9 +72,9 @@ def describe_addresses(
         if "grpc" in gateway
         else ""
     )
-    docs = f"\ndocs      {rest}/docs" if settings.pages else ""
+    pages = f"\ndocs      {rest}/docs\nconsole   {rest}/console" if settings.pages else ""
     return f"""\
-REST      {rest}{docs}
+REST      {rest}{pages}
 gRPC      {", ".join(dict.fromkeys(str(Address(*server["grpc"])) for server in servers))}{balanced}
 metrics   {", ".join(f"http://{Address(*server['metrics'])}/metrics" for server in servers)}
 admin     {", ".join(f"http://{Address(*admin)}" for admin in admins)}
