@@ -15,20 +15,25 @@ BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 CALL_SECONDS = 10.0
 SILENCE_SECONDS = 60.0  # three heartbeats of the feed
 PAGE = 100  # the largest page of the list
+# For all phones together. httpx looks at every connection and every waiting call at each call: with a connection for each
+# of 500 phones it spends its time on that, falls behind, opens more, and gets slower still.
+CONNECTIONS = 20
 
 
 class Api:
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=PAGE)
+        limits = httpx.Limits(max_connections=CONNECTIONS)
         self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=CALL_SECONDS, limits=limits)
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def submit(self, tap: Tap) -> Answer:
+    async def submit(self, tap: Tap, answer_seconds: float = CALL_SECONDS) -> Answer:
+        """Hangs up if the answer takes longer. Only the wait for it is cut, so that no connection stays half open."""
         body = {name: value for name, value in tap._asdict().items() if name != "key"}
-        return await self._call("POST", "/events", json=body, headers={"idempotency-key": tap.key})
+        timeout = httpx.Timeout(CALL_SECONDS, read=answer_seconds)
+        return await self._call("POST", "/events", json=body, headers={"idempotency-key": tap.key}, timeout=timeout)
 
     async def snapshot(self, mentor_id: str) -> Answer:
         return await self._call("GET", f"/{mentor_id}")
