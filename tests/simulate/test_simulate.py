@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mentorsync.simulate import verdict
-from mentorsync.simulate.api import Api
+from mentorsync.simulate.api import CALL_SECONDS, Api
 from mentorsync.simulate.command import wait_for_feed
 from mentorsync.simulate.fleet import Fleet
 from mentorsync.simulate.phone import Answer, Tap
@@ -55,7 +55,7 @@ def test_no_promise_breaks_when_the_service_is_killed(tmp_path: Path) -> None:
     database = Database(tmp_path / "mentorsync.db")
     up = UpProcess(database, tmp_path / "up.log", ())
     address = up.url.removeprefix("http://")
-    fleet = simulate(up.url, "--phones", "150", "--duration", "5s")
+    fleet = simulate(up.url, "--phones", "100", "--duration", "5s")
     try:
         wait_until(lambda: events(database) >= 10, "events of the phones")
         parts = up.parts
@@ -95,9 +95,9 @@ def test_a_service_that_does_not_run_is_one_line() -> None:
 class InventingApi(Api):
     """Answers every third tap without storing it."""
 
-    async def submit(self, tap: Tap) -> Answer:
+    async def submit(self, tap: Tap, answer_seconds: float = CALL_SECONDS) -> Answer:
         if int(tap.key[0], 16) % 3:
-            return await super().submit(tap)
+            return await super().submit(tap, answer_seconds)
         invented = {"sync_event_id": f"evt_{tap.key[:8].upper()}", "accepted": True, "resulting_status": "paused"}
         return Answer(200, json.dumps(invented).encode(), 0, None)
 
@@ -105,9 +105,9 @@ class InventingApi(Api):
 class DoublingApi(Api):
     """Stores each tap twice, as a service does that ignores keys."""
 
-    async def submit(self, tap: Tap) -> Answer:
+    async def submit(self, tap: Tap, answer_seconds: float = CALL_SECONDS) -> Answer:
         await super().submit(tap._replace(key=f"{tap.key}-again"))
-        return await super().submit(tap)
+        return await super().submit(tap, answer_seconds)
 
 
 class ForgettingApi(Api):
@@ -115,8 +115,8 @@ class ForgettingApi(Api):
 
     numbers = count()
 
-    async def submit(self, tap: Tap) -> Answer:
-        return await super().submit(tap._replace(key=f"{tap.key}-{next(self.numbers)}"))
+    async def submit(self, tap: Tap, answer_seconds: float = CALL_SECONDS) -> Answer:
+        return await super().submit(tap._replace(key=f"{tap.key}-{next(self.numbers)}"), answer_seconds)
 
 
 class SkippingApi(Api):

@@ -15,8 +15,8 @@ BASE = "/api/v1/mentor-status-sync/api/v1/mentor-status-sync"
 CALL_SECONDS = 10.0
 SILENCE_SECONDS = 60.0  # three heartbeats of the feed
 PAGE = 100  # the largest page of the list
-# For all phones together. httpx looks at every connection and every waiting call at each call: with a connection for each
-# of 500 phones it spends its time on that, falls behind, opens more, and gets slower still.
+# For all phones together. At each call, httpx looks at every connection and every waiting call: with a connection for
+# each of 500 phones it spends its time on that, falls behind, opens more, and gets slower still.
 CONNECTIONS = 20
 
 
