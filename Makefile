@@ -86,8 +86,8 @@ lock: setup ## Update the lock files to the newest releases that pyproject.toml 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	uv pip compile $(LOCK_OPTIONS) --output-file requirements-client.lock pyproject.toml
 	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --constraint requirements-client.lock --output-file requirements.lock pyproject.toml
-	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --extra simulate --group dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	uv pip compile $(LOCK_OPTIONS) $(EXTRAS) --extra simulate --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock pyproject.toml
 	uv pip compile $(LOCK_OPTIONS) --group pyproject.toml:failover --output-file requirements-failover.lock
 	uv pip compile $(LOCK_OPTIONS) --group pyproject.toml:audit --output-file requirements-audit.lock
 

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mentorsync import __version__
@@ -23,7 +24,10 @@ from mentorsync.config import (
     REST_ADDRESS,
     SERVER_LOCKS,
     STREAMS_PER_ADDRESS,
+    TOKEN,
+    TOKEN_FILE,
     UPSTREAM_LOCKS,
+    URL,
     Address,
     Setting,
     SettingsError,
@@ -46,6 +50,7 @@ EXIT_FAILED = 1  # the command failed after it had started
 EXIT_REFUSED = 2  # the command could not start, and has printed why in one line
 EXIT_INTERRUPTED = 130  # as in shells: 128 plus the number of SIGINT
 MAX_REPLICAS = 64  # a larger number on one machine is a mistake
+MAX_PHONES = 10_000  # more would need a simulator of several processes
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -160,6 +165,18 @@ def new_epoch(settings: argparse.Namespace) -> int:
     return 0
 
 
+def simulate(settings: argparse.Namespace) -> int:
+    from mentorsync.simulate import command
+
+    token = settings.token
+    if settings.token_file:
+        try:
+            token = Path(settings.token_file).read_text().strip()
+        except OSError as error:
+            raise SettingsError(f"{TOKEN_FILE.flag}: {error.strerror}: {settings.token_file}") from error
+    return asyncio.run(command.simulate(settings, token))
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turns the failures of storage that prevent a start into the one error that `main` prints."""
@@ -210,6 +227,12 @@ def parse_upstream(text: str) -> Address:
 def parse_replicas(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_REPLICAS):
         raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_REPLICAS}, not {text!r}")
+    return int(text)
+
+
+def parse_count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PHONES):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_PHONES}, not {text!r}")
     return int(text)
 
 
@@ -278,6 +301,17 @@ def build_parser() -> argparse.ArgumentParser:
         "keep it at least as long as a phone may be offline",
     )
     add(new_epoch, (DATABASE_URL,), "end the validity of all cursors of the live feed, after a restore of the database")
+    command = add(
+        simulate, (URL, TOKEN, TOKEN_FILE), "let pretend phones use a running service, and check its promises"
+    )
+    command.add_argument("--phones", type=parse_count, default=100, metavar="N", help="number of phones (default 100)")
+    command.add_argument(
+        "--mentors", type=parse_count, default=100, metavar="N", help="mentors that the phones share (default 100)"
+    )
+    command.add_argument(
+        "--duration", type=parse_age, default="60s", metavar="TIME", help="as in 30s, 5m, 1h (default 60s)"
+    )
+    command.add_argument("--seed", type=int, metavar="N", help="repeats the plan of an earlier run (default random)")
     return parser
 
 

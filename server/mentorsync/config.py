@@ -241,6 +241,11 @@ LOCKS = (
 )
 SERVER_LOCKS = (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA, JWT_ISSUER)
 UPSTREAM_LOCKS = (UPSTREAM_CA, UPSTREAM_CERTIFICATE, UPSTREAM_KEY)
+URL = Setting("url", "http://127.0.0.1:8080", parse_text, TEXT_RULE, "where REST of the service is served")
+TOKEN = Setting("token", "", parse_text, TEXT_RULE, "token for every call, where the service needs one", is_secret=True)
+TOKEN_FILE = Setting(
+    "token_file", "", parse_file, FILE_RULE, "file that holds the token, so that no process list shows it"
+)
 LOG_LEVEL = Setting("log_level", "info", parse_log_level, LOG_LEVEL_RULE, "least severe level that is logged")
 LOG_FORMAT = Setting(
     "log_format",

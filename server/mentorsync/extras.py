@@ -4,9 +4,13 @@ from importlib.util import find_spec
 
 from mentorsync.config import SettingsError
 
-MODULES = {"server": "peewee", "gateway": "envoy"}  # a module of each extra that comes with no other one
+MODULES = {
+    "server": "peewee",
+    "gateway": "envoy",
+    "simulate": "rich",
+}  # a module of each extra that comes with no other one
 DEFAULT = ("server",)
-OF_COMMANDS = {"up": ("server", "gateway"), "gateway": ("gateway",)}
+OF_COMMANDS = {"up": ("server", "gateway"), "gateway": ("gateway",), "simulate": ("simulate",)}
 
 
 def check_extras(command: str) -> None:

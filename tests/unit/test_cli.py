@@ -8,7 +8,7 @@ import pytest
 from mentorsync import __version__
 from mentorsync.cli import main, parse_age, parse_replicas
 
-COMMANDS = ("up", "serve", "gateway", "migrate", "purge", "new-epoch")
+COMMANDS = ("up", "serve", "gateway", "migrate", "purge", "new-epoch", "simulate")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,7 @@ def test_a_url_without_a_file_is_one_line(url: str, capsys: pytest.CaptureFixtur
         ("serve", "peewee", "server"),
         ("migrate", "peewee", "server"),
         ("purge", "peewee", "server"),
+        ("simulate", "rich", "simulate"),
     ],
 )
 def test_a_command_without_its_packages_says_how_to_install_them(

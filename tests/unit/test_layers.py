@@ -55,6 +55,7 @@ ALLOWED = {
         "mentorsync.tracing",
         "opentelemetry",
     },
+    SERVER / "simulate": {"mentorsync.simulate", "httpx", "rich"},
     SERVER / "supervisor": {
         "mentorsync.config",
         "mentorsync.dropped_lines",
