@@ -1,3 +1,3 @@
 """Keeps phones and internal services in agreement on each mentor's status."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
