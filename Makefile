@@ -16,7 +16,7 @@ setup: .venv/.ready ## Create .venv with the dependencies of the service and of 
 .venv/.ready: requirements.lock requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'mentor-status-sync needs Python 3.11 or newer. Choose one with PYTHON=/path/to/python3'; exit 1; }
-	@echo 'Installing the dependencies into .venv. This takes about half a minute.'
+	@echo 'Installing the dependencies into .venv. This takes about a minute.'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -1,6 +1,7 @@
 """A headless Chromium, and the service as `mentorsync up` runs it.
 
-Chromium is not on every machine. Without it, these tests are skipped, or they fail if MENTORSYNC_TEST_BROWSER is "required".
+Chromium is not on every machine. Without it, these tests are skipped, or they fail if MENTORSYNC_TEST_BROWSER is
+"required".
 """
 
 import os
