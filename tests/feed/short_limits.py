@@ -6,8 +6,7 @@ import sys
 from mentorsync import embedded, time_limits
 from mentorsync.cli import main
 
-HEARTBEAT_SECONDS = 0.4
-STALLED_SECONDS = 1.0
+from tests.feed.short_times import HEARTBEAT_SECONDS, STALLED_SECONDS
 
 time_limits.HEARTBEAT_SECONDS = HEARTBEAT_SECONDS
 time_limits.STALLED_SECONDS = STALLED_SECONDS

@@ -14,7 +14,7 @@ from mentorsync.supervisor.envoy import Envoy
 from mentorsync_gateway.config import Config
 
 from tests.contract import BASE
-from tests.feed.short_limits import STALLED_SECONDS
+from tests.feed.short_times import STALLED_SECONDS
 from tests.rest.conftest import Run, embedded_gateway, fresh_file, run, settings_for  # noqa: F401 - run is a fixture
 from tests.server_process import wait_until
 
