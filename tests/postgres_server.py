@@ -63,7 +63,7 @@ class PostgresServer:
         return self._process.pid
 
     def create(self) -> "PostgresServer":
-        """Creates an empty database cluster and starts the server. If root calls it, the server's user gets the folder."""
+        """Creates an empty database cluster and starts the server. Its user gets the folder if root calls this."""
         if os.geteuid() == 0:
             os.chown(self._directory, NOBODY, NOBODY)
         self._run("initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "-E", "utf8", "--no-sync")
