@@ -28,6 +28,7 @@ ALLOWED = {
     | {
         "mentorsync.domain",
         "mentorsync.feed",
+        "mentorsync.published",
         "mentorsync.storage",
         "mentorsync.time_limits",
         "prometheus_client",
@@ -36,6 +37,7 @@ ALLOWED = {
     | {
         "mentorsync.domain",
         "mentorsync.feed",
+        "mentorsync.published",
         "mentorsync.storage",
         "mentorsync.rpc",
         "mentorsync.logs",
@@ -78,6 +80,7 @@ ALLOWED = {
     SERVER / "metrics_server.py": {"prometheus_client"},
     SERVER / "open_doors.py": {"mentorsync.config"},
     SERVER / "parts.py": set(),
+    SERVER / "published.py": MESSAGES | {"mentorsync.storage"},
     SERVER / "runtime.py": set(),
     SERVER / "system_limits.py": {"mentorsync.config"},
     SERVER / "time_limits.py": set(),

@@ -6,7 +6,8 @@ from typing import Any
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.domain.status import EventType, MentorStatus
-from mentorsync.feed.timestamps import published_seconds, published_text
+from mentorsync.feed.timestamps import published_text
+from mentorsync.published import published_seconds
 from mentorsync.storage.change_reader import EventChange
 from mentorsync.storage.reader import PublishedEvent, Snapshot
 
@@ -56,24 +57,13 @@ def change_message(change: EventChange) -> pb.SyncEventChange:
     return message
 
 
-def snapshot_message(snapshot: Snapshot) -> pb.GetMentorStatusResponse:
-    message = pb.GetMentorStatusResponse(
-        mentor_id=snapshot.mentor_id,
-        status=snapshot.status,  # type: ignore[arg-type]  # as above
-        is_eligible_for_assignment=snapshot.status.is_eligible_for_assignment,
-        pending_events=map(event_message, snapshot.pending_events),
-    )
-    message.last_updated.seconds = published_seconds(snapshot.last_updated)
-    return message
-
-
-def event_message(event: PublishedEvent | EventChange) -> pb.SyncEvent:
+def event_message(event: EventChange) -> pb.SyncEvent:
     message = pb.SyncEvent(
         sync_event_id=event.sync_event_id,
         mentor_id=event.mentor_id,
         event_type=event.event_type,  # type: ignore[arg-type]  # as above
         resulting_status=event.resulting_status,  # type: ignore[arg-type]  # as above
-        acknowledged=is_acknowledged(event),
+        acknowledged=event.acknowledged,
     )
     message.server_timestamp.seconds = published_seconds(event.server_timestamp)
     return message
@@ -108,10 +98,5 @@ def event_fields(event: PublishedEvent | EventChange) -> dict[str, Any]:
         "event_type": TYPE_NAMES[EventType(event.event_type)],
         "resulting_status": STATUS_NAMES[MentorStatus(event.resulting_status)],
         "server_timestamp": published_text(event.server_timestamp),
-        "acknowledged": is_acknowledged(event),
+        "acknowledged": isinstance(event, EventChange) and event.acknowledged,  # a PublishedEvent is pending
     }
-
-
-def is_acknowledged(event: PublishedEvent | EventChange) -> bool:
-    """A published event is pending, and so is not."""
-    return isinstance(event, EventChange) and event.acknowledged

@@ -11,8 +11,9 @@ from google.api import httpbody_pb2
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.feed.cursor import Cursor
-from mentorsync.feed.encoding import EncodedChange, compact_json, snapshot_fields, snapshot_message
+from mentorsync.feed.encoding import EncodedChange, compact_json, snapshot_fields
 from mentorsync.feed.resets import ResetReason
+from mentorsync.published import snapshot_message
 from mentorsync.storage.reader import Snapshot
 
 EVENT_STREAM = "text/event-stream"

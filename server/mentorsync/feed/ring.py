@@ -31,10 +31,6 @@ class Ring:
             self._part = _Part(part.revisions[-kept - 1], part.revisions[-kept:], part.changes[-kept:])
         self.end = end
 
-    def covers(self, revision: int) -> bool:
-        """Whether all changes after a revision are here."""
-        return revision >= self._part.start
-
     def since(self, revision: int, end: int, limit: int) -> list[EncodedChange] | None:
         """The first changes after a revision and up to `end`. None if they are no longer all here."""
         part = self._part

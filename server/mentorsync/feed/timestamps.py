@@ -3,12 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from mentorsync.published import published_seconds
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TEXTS = 4_096  # kept: changes of one time share it
-
-
-def published_seconds(microseconds: int) -> int:
-    return microseconds // 1_000_000
 
 
 def published_text(microseconds: int) -> str:

@@ -8,9 +8,9 @@ from mentorsync.feed.feed import Feed
 from mentorsync.feed.formats import Format, Messages, ServerSentEvents
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.stream import Send
+from mentorsync.published import encoded_events, published_seconds, snapshot_message
 from mentorsync.rpc import validation
 from mentorsync.rpc.context import CallContext
-from mentorsync.rpc.encoding import encoded_events
 from mentorsync.rpc.principal import confined, only_mentor
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
@@ -44,16 +44,7 @@ class Calls:
         self, request: pb.GetMentorStatusRequest, context: CallContext
     ) -> pb.GetMentorStatusResponse:
         (mentor_id,) = confined(context.principal, (validation.mentor_id_of(request),))
-        snapshot = await self._reader.snapshot(mentor_id)
-        response = pb.GetMentorStatusResponse(
-            mentor_id=snapshot.mentor_id,
-            status=snapshot.status,  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
-            is_eligible_for_assignment=snapshot.status.is_eligible_for_assignment,
-        )
-        response.last_updated.seconds = _published_seconds(snapshot.last_updated)
-        events = encoded_events(response.PENDING_EVENTS_FIELD_NUMBER, snapshot.pending_events)
-        response.MergeFromString(events)
-        return response
+        return snapshot_message(await self._reader.snapshot(mentor_id))
 
     async def submit_event(self, request: pb.SubmitEventRequest, context: CallContext) -> pb.SubmitEventResponse:
         operation = validation.submit_operation(request, context.idempotency_keys)
@@ -62,11 +53,11 @@ class Calls:
         response = pb.SubmitEventResponse(
             sync_event_id=event.sync_event_id,
             mentor_id=event.mentor_id,
-            event_type=event.event_type,  # type: ignore[arg-type]  # as above
+            event_type=event.event_type,  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
             accepted=event.accepted,
             resulting_status=event.resulting_status,  # type: ignore[arg-type]  # as above
         )
-        response.server_timestamp.seconds = response.created_at.seconds = _published_seconds(event.server_timestamp)
+        response.server_timestamp.seconds = response.created_at.seconds = published_seconds(event.server_timestamp)
         return response
 
     async def update_event(self, request: pb.UpdateEventRequest, context: CallContext) -> pb.UpdateEventResponse:
@@ -74,13 +65,13 @@ class Calls:
         response = pb.UpdateEventResponse(
             sync_event_id=event.sync_event_id, acknowledged=event.acknowledged, reason=event.reason
         )
-        response.updated_at.seconds = _published_seconds(event.updated_at)
+        response.updated_at.seconds = published_seconds(event.updated_at)
         return response
 
     async def delete_event(self, request: pb.DeleteEventRequest, context: CallContext) -> pb.DeleteEventResponse:
         event = await self._writer.write(validation.delete_operation(request, only_mentor(context.principal)))
         response = pb.DeleteEventResponse(sync_event_id=event.sync_event_id, deleted=True)
-        response.deleted_at.seconds = _published_seconds(
+        response.deleted_at.seconds = published_seconds(
             event.updated_at
         )  # the last change of a deleted event is its deletion
         return response
@@ -99,8 +90,3 @@ class Calls:
             request = request._replace(seconds=min(request.seconds, context.deadline - time.monotonic()))
         end = await self._feed.stream(request, made, context.client_address, send)
         return end.value
-
-
-def _published_seconds(microseconds: int) -> int:
-    # The contract shows whole seconds.
-    return microseconds // 1_000_000

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.domain.status import EventType, MentorStatus
-from mentorsync.rpc.encoding import encoded_events
+from mentorsync.published import encoded_events
 from mentorsync.storage.reader import PublishedEvent
 
 LAST_MICROSECOND = 253_402_300_800 * 1_000_000 - 1  # of the year 9999

@@ -1,19 +1,38 @@
-"""Encodes pending events without building a message for each, which would take twice as long.
+"""What lists, snapshots and the live feed publish in common.
 
-A response merges the encoded events, so protobuf itself checks them and encodes the answer.
+Pending events are encoded without building a message for each, which would take twice as long. A response merges the
+encoded events, so protobuf itself checks them and encodes the answer.
 See https://protobuf.dev/programming-guides/encoding/
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 
-from mentorsync.storage.reader import PublishedEvent
+from mentorstatus.v1 import mentor_status_sync_pb2 as pb
+
+from mentorsync.storage.reader import PublishedEvent, Snapshot
 
 LENGTH_DELIMITED = 2  # the wire type of strings and messages
 GROUP_BITS = 7  # a varint has 7 bits of its number in each byte
 GROUP_VALUES = 1 << GROUP_BITS
 CONTINUED = [chr(GROUP_VALUES | group) for group in range(GROUP_VALUES)]  # the bytes of a varint but the last one
 FIXED_BYTES = 11  # an event without its two ids and the varint of its seconds: tags, lengths and enum values
+
+
+def published_seconds(microseconds: int) -> int:
+    """A stored time as the contract shows it: in whole seconds."""
+    return microseconds // 1_000_000
+
+
+def snapshot_message(snapshot: Snapshot) -> pb.GetMentorStatusResponse:
+    message = pb.GetMentorStatusResponse(
+        mentor_id=snapshot.mentor_id,
+        status=snapshot.status,  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
+        is_eligible_for_assignment=snapshot.status.is_eligible_for_assignment,
+    )
+    message.last_updated.seconds = published_seconds(snapshot.last_updated)
+    message.MergeFromString(encoded_events(message.PENDING_EVENTS_FIELD_NUMBER, snapshot.pending_events))
+    return message
 
 
 def encoded_events(field_number: int, events: Sequence[PublishedEvent]) -> bytes:
