@@ -34,9 +34,14 @@ SETTINGS = {
 def server_directory() -> Iterator[Path]:
     """A folder for servers. If root runs the tests, PostgreSQL's user cannot enter the folders that pytest creates."""
     with tempfile.TemporaryDirectory(prefix="mentorsync-postgres-") as directory:
-        if os.geteuid() == 0:
-            os.chown(directory, NOBODY, NOBODY)
-        yield Path(directory)
+        yield given_to_server(Path(directory))
+
+
+def given_to_server(directory: Path) -> Path:
+    """The folder, which now belongs to PostgreSQL's user if root runs the tests."""
+    if os.geteuid() == 0:
+        os.chown(directory, NOBODY, NOBODY)
+    return directory
 
 
 def free_port() -> int:
@@ -63,9 +68,7 @@ class PostgresServer:
         return self._process.pid
 
     def create(self) -> "PostgresServer":
-        """Creates an empty database cluster and starts the server. Its user gets the folder if root calls this."""
-        if os.geteuid() == 0:
-            os.chown(self._directory, NOBODY, NOBODY)
+        """Creates an empty database cluster and starts the server."""
         self._run("initdb", "-D", self._data, "-U", "postgres", "--auth=trust", "-E", "utf8", "--no-sync")
         return self.start()
 

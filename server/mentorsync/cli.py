@@ -7,8 +7,9 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mentorsync import __version__
 from mentorsync.config import (
@@ -33,6 +34,7 @@ from mentorsync.config import (
     SettingsError,
     add_flags,
     parse_address,
+    parse_count,
     resolve,
 )
 from mentorsync.extras import check_extras
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
     from mentorsync.storage.engine import Engine
     from mentorsync.supervisor.output import Output
+
+Parsed = TypeVar("Parsed")
 
 EXIT_FAILED = 1  # the command failed after it had started
 EXIT_REFUSED = 2  # the command could not start, and has printed why in one line
@@ -217,23 +221,24 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def parse_upstream(text: str) -> Address:
+def parse_argument(parse: "Callable[[str], Parsed]", text: str) -> "Parsed":
+    """Shows the rule that `parse` names, and the text that does not follow it."""
     try:
-        return parse_address(text)
+        return parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from error
 
 
+def parse_upstream(text: str) -> Address:
+    return parse_argument(parse_address, text)
+
+
 def parse_replicas(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_REPLICAS):
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_REPLICAS}, not {text!r}")
-    return int(text)
+    return parse_argument(partial(parse_count, maximum=MAX_REPLICAS), text)
 
 
-def parse_count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PHONES):
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_PHONES}, not {text!r}")
-    return int(text)
+def parse_phones(text: str) -> int:
+    return parse_argument(partial(parse_count, maximum=MAX_PHONES), text)
 
 
 def parse_age(text: str) -> int:
@@ -304,9 +309,9 @@ def build_parser() -> argparse.ArgumentParser:
     command = add(
         simulate, (URL, TOKEN, TOKEN_FILE), "let pretend phones use a running service, and check its promises"
     )
-    command.add_argument("--phones", type=parse_count, default=100, metavar="N", help="number of phones (default 100)")
+    command.add_argument("--phones", type=parse_phones, default=100, metavar="N", help="number of phones (default 100)")
     command.add_argument(
-        "--mentors", type=parse_count, default=100, metavar="N", help="mentors that the phones share (default 100)"
+        "--mentors", type=parse_phones, default=100, metavar="N", help="mentors that the phones share (default 100)"
     )
     command.add_argument(
         "--duration", type=parse_age, default="60s", metavar="TIME", help="as in 30s, 5m, 1h (default 60s)"

@@ -12,7 +12,7 @@ from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
 
 MAX_PORT = 65_535
 MAX_STREAMS = 10_000  # of one process
-STREAMS_RULE = f"must be a number from 1 to {MAX_STREAMS}"
+COUNT_RULE = "must be a number from 1 to {}"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ADDRESS_RULE = "must be host:port with a port from 0 to 65535, such as 127.0.0.1:8080"
 LOG_LEVEL_RULE = f"must be one of {', '.join(LOG_LEVELS)}"
@@ -64,12 +64,6 @@ def parse_address(text: str) -> Address:
 def parse_optional_address(text: str) -> Address | None:
     """As parse_address, but an empty text means that there is no address."""
     return parse_address(text) if text else None
-
-
-def parse_streams(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_STREAMS):
-        raise ValueError(STREAMS_RULE)
-    return int(text)
 
 
 def parse_log_level(text: str) -> str:
@@ -126,13 +120,19 @@ def parse_origins(text: str) -> tuple[str, ...]:
     return origins
 
 
-def number_parser(maximum: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and int(text) <= maximum):
-            raise ValueError(NUMBER_RULE.format(maximum))
-        return int(text)
+def parse_number(text: str, minimum: int, maximum: int, rule: str) -> int:
+    """Raises ValueError, with the rule in which the maximum is filled in."""
+    if not (text.isascii() and text.isdigit() and minimum <= int(text) <= maximum):
+        raise ValueError(rule.format(maximum))
+    return int(text)
 
-    return parse
+
+def parse_count(text: str, maximum: int) -> int:
+    return parse_number(text, 1, maximum, COUNT_RULE)
+
+
+def number_parser(maximum: int) -> Callable[[str], int]:
+    return lambda text: parse_number(text, 0, maximum, NUMBER_RULE)
 
 
 class Setting(NamedTuple):
@@ -187,8 +187,8 @@ GATEWAY_GRPC_ADDRESS = Setting(
 STREAMS_PER_ADDRESS = Setting(
     "streams_per_address",
     "20",
-    parse_streams,
-    STREAMS_RULE,
+    lambda text: parse_count(text, MAX_STREAMS),
+    COUNT_RULE.format(MAX_STREAMS),
     "how many streams of the live feed one client address may have; a proxy that hides its clients counts as one",
 )
 TLS_CERTIFICATE = Setting(

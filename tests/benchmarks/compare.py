@@ -23,7 +23,7 @@ from tests.benchmarks.report import full_report
 from tests.benchmarks.results import Comparison, Results, result_path, save
 from tests.benchmarks.subjects import Server, Subject
 from tests.benchmarks.variants import VARIANTS, RoundResources, StartedVariant, running_variants
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import PostgresServer, given_to_server
 
 WORK_DIRECTORY = "/var/tmp"  # noqa: S108 - /tmp may be in memory; this is on a disk, and PostgreSQL's user can enter it
 TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client"}  # by Debian package
@@ -96,8 +96,7 @@ def postgres_server(directory: Path) -> Iterator[tuple[PostgresServer, int]]:
     """A durable PostgreSQL server, and the id of its main process. Its backends are children of that process."""
     home = directory / "postgres"
     home.mkdir()
-    server = PostgresServer(home)
-    server.create()
+    server = PostgresServer(given_to_server(home)).create()
     server.stop()
     server.start(**POSTGRES_SETTINGS)
     try:
