@@ -104,7 +104,11 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
         requires_token = bool(settings.jwt_issuer)
         service = tracing.service(Calls(*storage), metrics, call_log_if_wanted, requires_token=requires_token)
         metrics_server = listening_metrics_server(metrics, settings.metrics_address)
-        grpc_server = serving_health(health, health_socket) if health_socket else serving(service, health, settings)
+        grpc_server = (
+            serving_health(health, health_socket)
+            if health_socket
+            else serving(service, health, settings.grpc_address, tls_files_of(settings))
+        )
         async with metrics_server.running(), grpc_server as grpc_address:
             addresses = {
                 "grpc": grpc_address,
@@ -178,12 +182,20 @@ def opened_feed(engine: Engine, metrics: Metrics, streams_per_address: int) -> F
     return feed
 
 
+def tls_files_of(settings: Namespace) -> tuple[str, str, str] | None:
+    has_tls = bool(settings.tls_certificate)
+    return (settings.tls_certificate, settings.tls_key, settings.grpc_client_ca) if has_tls else None
+
+
 @asynccontextmanager
-async def serving(service: Service, health: Health, settings: Namespace) -> AsyncIterator[str]:
-    """Serves gRPC on the address of the setting, and yields the address with the bound port."""
-    address: Address = settings.grpc_address
-    files = (settings.tls_certificate, settings.tls_key, settings.grpc_client_ca)
-    credentials = server_credentials(*files) if settings.tls_certificate else None
+async def serving(
+    service: Service, health: Health, address: Address, tls_files: tuple[str, str, str] | None = None
+) -> AsyncIterator[str]:
+    """Serves gRPC on the address of the setting, and yields the address with the bound port.
+
+    `tls_files` are the paths of the certificate, of its key, and of the CA of callers' certificates, if they need any.
+    """
+    credentials = server_credentials(*tls_files) if tls_files else None
     try:
         async with grpcio_server((handler(service),), health, str(address), credentials) as port:
             yield str(Address(address.host, port))

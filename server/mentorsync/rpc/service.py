@@ -85,10 +85,8 @@ class Service:
         except asyncio.CancelledError:
             code = code_of_cancellation(context)
             raise
-        except Exception as error:
-            if not is_expected(error):
-                logger.exception("%s failed", method.name, extra={"request_id": context.request_id})
-            status = status_of(error)
+        except Exception as error:  # noqa: BLE001 - a caller gets a status for every failure
+            status = _status_of_failure(error, method, context)
             code = status.code
             return status
         finally:
@@ -110,10 +108,8 @@ class Service:
             self._check_token(context)
             reason = await method.call(method.request_type.FromString(payload), context, send)
             code = code_pb2.OK
-        except Exception as error:
-            if not is_expected(error):
-                logger.exception("%s failed", method.name, extra={"request_id": context.request_id})
-            status = status_of(error)
+        except Exception as error:  # noqa: BLE001 - a caller gets a status for every failure
+            status = _status_of_failure(error, method, context)
             code, reason = status.code, status.message
             return status
         else:
@@ -137,6 +133,13 @@ class Service:
         self._metrics.observe_call(name, code_name, seconds)
         if self._call_log:
             self._call_log.write(CallLine(time.time(), name, code_name, seconds, request_id))
+
+
+def _status_of_failure(error: Exception, method: Method, context: CallContext) -> status_pb2.Status:
+    """Logs the failure if it was not foreseen."""
+    if not is_expected(error):
+        logger.error("%s failed", method.name, exc_info=error, extra={"request_id": context.request_id})
+    return status_of(error)
 
 
 def code_of_cancellation(context: CallContext) -> int:

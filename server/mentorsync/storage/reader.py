@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -91,7 +91,7 @@ class Reader:
         total = rows[0][0] if rows else 0
         if mentor_id is None:
             self._latest_total = total
-        return Page(_published(rows, 1), total)
+        return Page(published_events(rows, 1), total)
 
     async def snapshot(self, mentor_id: str) -> Snapshot:
         """Raises MentorNotFoundError for a mentor without an event."""
@@ -99,7 +99,7 @@ class Reader:
         if not rows:
             raise MentorNotFoundError(mentor_id)
         status, last_updated, *_ = rows[0]
-        return Snapshot(mentor_id, MentorStatus(status), last_updated, _published(rows, 2))
+        return Snapshot(mentor_id, MentorStatus(status), last_updated, published_events(rows, 2))
 
     async def probe(self) -> None:
         """Reads one row, to find out whether reads work."""
@@ -138,6 +138,7 @@ async def wait_for_answer(future: "Future[Answer]", seconds: float) -> Answer:
         raise StorageUnavailableError("the database takes too long") from error
 
 
-def _published(rows: list[Row], first: int) -> list[PublishedEvent]:
+def published_events(rows: Sequence[Row], first: int) -> list[PublishedEvent]:
+    """The events in the columns from `first` on."""
     # A left join gives a row of NULLs where there is no event.
     return [PublishedEvent._make(row[first:]) for row in rows if row[first] is not None]
