@@ -27,6 +27,7 @@ from mentorsync.rpc.grpcio import handler
 from mentorsync.rpc.grpcio_server import HEALTH_NAMES, ListenError, grpcio_server
 from mentorsync.rpc.health import Health, report_health
 from mentorsync.rpc.service import Service
+from mentorsync.runtime import freeze_heap
 from mentorsync.storage.engine import Engine, open_engine
 from mentorsync.storage.epoch import renew_epoch
 from mentorsync.storage.migrator import check_current
@@ -125,6 +126,7 @@ async def running(settings: Namespace, call_log: LineWriter, health_socket: str 
             async with watched(parts):
                 # An Envoy around this server asks for the health before it listens, and would begin as unhealthy.
                 await health.is_known.wait()
+                freeze_heap()
                 end_streams, close = storage.feed.go_away, engine.close_connection
                 with ending_streams_at_stop(storage.feed):
                     yield Server(service, health, addresses, engine.is_shared, close, end_streams)
