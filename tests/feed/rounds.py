@@ -21,6 +21,9 @@ FROZEN_WRITES = 5  # made while a replica is frozen
 SETTLE_SECONDS = 40  # until all receivers are at the end of the log
 POLL_SECONDS = 0.02
 WEIGHTS = {"cut": 65, "purge": 25, "kill": 5, "new_epoch": 5}
+SQLITE_WEIGHTS = {"step_clock": 5}
+POSTGRES_WEIGHTS = {"freeze": 3}
+LONGEST_STEP_SECONDS = 5 * 3_600  # of the clock, forwards or backwards
 
 
 @dataclass
@@ -80,7 +83,7 @@ class Run:
     async def _run_rounds(self, count: int) -> None:
         """On PostgreSQL the middle one of those after the backup was restored is a failover."""
         is_postgres = isinstance(self._site, PostgresSite)
-        weights = WEIGHTS | ({"freeze": 3} if is_postgres else {})
+        weights = WEIGHTS | (POSTGRES_WEIGHTS if is_postgres else SQLITE_WEIGHTS)
         for number in range(count):
             (name,) = self._random.choices([*weights], [*weights.values()])
             if is_postgres and self._restored_revision is not None and number == count // 2:
@@ -104,6 +107,10 @@ class Run:
 
     async def _new_epoch(self) -> None:
         await asyncio.to_thread(self._site.new_epoch)
+
+    async def _step_clock(self) -> None:
+        assert isinstance(self._site, SqliteSite)
+        self._site.step_clock(self._random.randint(-LONGEST_STEP_SECONDS, LONGEST_STEP_SECONDS))
 
     async def _freeze(self) -> None:
         assert isinstance(self._site, PostgresSite)

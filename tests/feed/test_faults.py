@@ -11,12 +11,13 @@ SQLITE_ROUNDS, POSTGRES_ROUNDS = 15, 12  # about 15 s each on two free cores
 
 
 async def test_random_faults_on_sqlite(tmp_path: Path) -> None:
-    """Lost connections, purges, kill -9 and a restored backup, with writers and receivers that go on."""
+    """Lost connections, purges, kill -9, a clock that steps and a restored backup, with traffic that goes on."""
     figures = Figures()
     async with sqlite_site(tmp_path) as site:
         await Run(site, SEED, figures).run(SQLITE_ROUNDS)
     assert not figures.violations, "\n".join(figures.violations[:20])
     assert figures.changes
+    assert figures.rounds["step_clock"]
 
 
 async def test_random_faults_on_two_replicas() -> None:
