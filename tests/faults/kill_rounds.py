@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,8 +69,10 @@ class KillRounds:
         return len(self.seconds)
 
 
-async def kill_in_rounds(database_url: str, connect: Connect, rounds: int, seed: int) -> KillRounds:
-    """Kills at moments that the seed draws."""
+async def kill_in_rounds(
+    database_url: str, connect: Connect, rounds: int, seed: int, tell: Callable[[int], None] | None = None
+) -> KillRounds:
+    """Kills at moments that the seed draws. `tell` gets the number of kills after each round."""
     random = Random(seed)  # noqa: S311 - no secret
     service = Successors(database_url, connect)
     await service.start()
@@ -83,6 +86,8 @@ async def kill_in_rounds(database_url: str, connect: Connect, rounds: int, seed:
                 await service.start()
                 await load.wait_for_answers(1, within=ROUND_SECONDS)
                 outcome.seconds.append(time.monotonic() - killed)
+                if tell:
+                    tell(outcome.kills)
     finally:
         await service.stop()
     return outcome

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 
 import psycopg
 
+from tests.benchmarks.progress import Progress
 from tests.databases import execute, migrate_database
 from tests.faults.damage import check_database, find_damage
 from tests.faults.load import CALL_SECONDS, Load, grpc_submit
@@ -37,6 +38,7 @@ def run(is_quick: bool, _seed: int) -> Outcome:
 
 async def fail_over(cluster: Cluster, rounds: int) -> Row:
     url = cluster.url("mentorsync")
+    progress = Progress(rounds)
     outages: list[float] = []
     after_promotion: list[float] = []
     async with AsyncExitStack() as stack:
@@ -53,6 +55,7 @@ async def fail_over(cluster: Cluster, rounds: int) -> Row:
             outages.append(time.monotonic() - killed)
             after_promotion.append(time.monotonic() - promoted)
             primary.start()
+            progress.step(f"{outages[-1]:.1f} s without a write")
         await asyncio.to_thread(cluster.wait_for_synchronous_standby)
     damage = find_damage(url, load)
     if damage == (0, 0):

@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.benchmarks.progress import Progress
 from tests.databases import migrate_database
 from tests.faults.damage import check_database, find_damage
 from tests.faults.kill_rounds import kill_in_rounds
@@ -13,6 +14,7 @@ from tests.postgres_server import migrated_server
 from tests.soak.soaking import Outcome, Row, soak
 
 ROUNDS, QUICK_ROUNDS = 1_000, 10  # on each engine
+TOLD_ROUNDS = 10  # between two lines of progress
 
 
 def run(is_quick: bool, seed: int) -> Outcome:
@@ -25,11 +27,16 @@ def run(is_quick: bool, seed: int) -> Outcome:
 
 
 async def kill_on_both(urls: dict[str, str], rounds: int, seed: int) -> list[Row]:
-    return await asyncio.gather(*(kill_on(engine, url, rounds, seed) for engine, url in urls.items()))
+    progress = Progress(len(urls) * rounds // TOLD_ROUNDS)
+    return await asyncio.gather(*(kill_on(engine, url, rounds, seed, progress) for engine, url in urls.items()))
 
 
-async def kill_on(engine: str, url: str, rounds: int, seed: int) -> Row:
-    outcome = await kill_in_rounds(url, open_channel, rounds, seed)
+async def kill_on(engine: str, url: str, rounds: int, seed: int, progress: Progress) -> Row:
+    def tell(kills: int) -> None:
+        if kills % TOLD_ROUNDS == 0:
+            progress.step(f"{kills} kills on {engine}")
+
+    outcome = await kill_in_rounds(url, open_channel, rounds, seed, tell)
     damage = await asyncio.to_thread(find_damage, url, outcome.load)
     if damage == (0, 0):
         await asyncio.to_thread(check_database, url, outcome.load)

@@ -6,6 +6,7 @@ Each round has a seed of its own, the first one that of the run.
 import asyncio
 from collections import Counter
 
+from tests.benchmarks.progress import Progress
 from tests.faults.damage import check_database, find_damage
 from tests.faults.faulty_proxy import Fault
 from tests.faults.load import CALL_SECONDS, Load
@@ -22,12 +23,14 @@ def run(is_quick: bool, seed: int) -> Outcome:
     faults: Counter[Fault] = Counter()
     loads: list[Load] = []
     rounds = QUICK_ROUNDS if is_quick else ROUNDS
+    progress = Progress(rounds)
     with migrated_server() as postgres:
         url = postgres.url("mentorsync")
         for number in range(seed, seed + rounds):
             outcome = asyncio.run(endure_network_faults(url, open_channel, LOSSES, number))
             faults += outcome.faults
             loads.append(outcome.load)
+            progress.step(f"{outcome.faults.total()} faults")
         damage = find_damage(url, *loads)
         if damage == (0, 0):
             check_database(url, *loads)
