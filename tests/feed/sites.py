@@ -7,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.postgres_server import PostgresServer
 from tests.server_process import Database
 from tests.up_process import wait_until_gone
 
+ENGINE_LOCK = threading.Lock()  # Peewee's models belong to one database at a time, and the soak has two
 SHORT_UP = (sys.executable, "-m", "tests.feed.short_up")
 STREAMS = "1000"  # for one address: those whose client has gone count until the next heartbeat
 
@@ -62,11 +64,8 @@ class Site:
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:
-        engine = open_engine(self.database_url)
-        try:
+        with ENGINE_LOCK, closing(open_engine(self.database_url)) as engine:
             yield engine
-        finally:
-            engine.close()
 
     def create(self, *, is_postgres: bool) -> None:
         with self.engine() as engine:
