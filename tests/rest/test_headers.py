@@ -20,6 +20,7 @@ HEADERS: dict[str, list[Header]] = {
     "a deadline that has passed": [(b"grpc-timeout", b"1n")],
     "a deadline that is none": [(b"grpc-timeout", b"soon")],
     "an encoded body": [(b"content-encoding", b"gzip")],
+    "a name that gRPC does not allow": [(b"X#y|z", b"a"), (b"a!b", b""), (b"~", b"a")],
     "a load balancer's header": [(b"lb-cost-bin", b"*"), (b"endpoint-load-metrics-bin", b"*")],
     "te": [(b"te", b"gzip")],
     "an empty value": [(b"x-empty", b"")],
