@@ -193,7 +193,7 @@ class Stream:
             self._check(page.position)
             changes = [EncodedChange(change) for change in page.changes]
             is_whole = len(changes) < PAGE_CHANGES
-            wanted = [change for change in changes if self.subscriber.wants(change)]
+            wanted = self.subscriber.wanted(changes)
             for first in range(0, len(wanted), MESSAGE_CHANGES):
                 part = wanted[first : first + MESSAGE_CHANGES]
                 self._among.place(self.subscriber, part[-1].revision)
