@@ -222,8 +222,8 @@ class Subscribers:
                     self._observe(time.monotonic() - changed_since)
 
     async def _wake(self, subscribers: Sequence[Subscriber]) -> None:
-        """Pauses after each slice for as long as it took: the feed takes at most half of the loop, and changes that come
-        meanwhile are sent together. Those who were not woken yet get them at once, and the others in the next round.
+        """Pauses after each slice for as long as it took: the feed takes at most half of the loop, and changes that
+        come meanwhile are sent together: at once to those who were not woken yet, and to the others in the next round.
         """
         for first in range(0, len(subscribers), SLICE_SUBSCRIBERS):
             started = time.monotonic()
