@@ -62,8 +62,11 @@ class Log:
     async def pending_after(
         self, sequence: int, limit: int, mentor_id: str | None = None
     ) -> tuple[LogPosition, list[EventChange]]:
+        position = await self.position()
         pending = [one for one in self.changes if one.sequence > sequence and mentor_id in (None, one.mentor_id)]
-        return await self.position(), pending[:limit]
+        if self.hold is not None:
+            await self.hold.wait()
+        return position, pending[:limit]
 
 
 class Harness:
@@ -181,6 +184,38 @@ async def test_a_change_after_the_present_state_and_before_current_is_not_lost(h
         await until(lambda: harness.feed.subscribers[0].end == late)
         received.reading.set()
         assert (await received.until_event(late))[-1] == late
+
+
+async def test_streams_that_begin_together_share_the_reads_of_the_present_state(harness: Harness) -> None:
+    """Each gets all of it."""
+    for _ in range(150):
+        harness.log.write()
+    async with harness.stream(), AsyncExitStack() as stack:
+        await until(lambda: harness.feed.tail.ring is not None)
+        reads = harness.log.reads
+        streams = [await stack.enter_async_context(harness.stream()) for _ in range(30)]
+        for received in streams:
+            pages = [await received.next() for _ in range(2)]
+            assert [len(page.changes) for page in pages] == [100, 50]
+            assert await kinds(received, 1) == ["CURRENT"]
+        assert harness.log.reads - reads < len(streams)
+
+
+async def test_a_stream_that_begins_during_a_read_has_what_was_written_before_it(harness: Harness) -> None:
+    """Also in its present state, not only after it."""
+    harness.log.write()
+    async with harness.stream() as first:
+        assert await kinds(first, 2) == ["PRESENT", "CURRENT"]
+        harness.log.hold = asyncio.Event()
+        reads = harness.log.reads
+        async with harness.stream() as second:
+            await until(lambda: harness.log.reads > reads)
+            harness.commit()
+            async with harness.stream() as third:
+                await loop_turns(20)
+                harness.log.hold.set()
+                assert len((await second.next()).changes) == 1
+                assert len((await third.next()).changes) == 2
 
 
 async def test_who_falls_out_of_the_ring_reads_all_changes_from_the_database(

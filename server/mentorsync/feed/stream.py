@@ -124,7 +124,7 @@ class Stream:
 
     async def _is_state_sent(self) -> bool:
         """Sends nothing if the state is of another history than the ring."""
-        state = PresentState(self._reader, self._request.mentor_ids, self._format)
+        state = PresentState(self._reader, self._among.pages, self._request.mentor_ids, self._format)
         async with aclosing(state.messages()) as messages:
             first = await anext(messages, None)
             self._ring = await self._among.wait_for_ring()

@@ -9,8 +9,10 @@ from mentorsync.feed.counts import Counts
 from mentorsync.feed.cursor import Cursor
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.formats import Format
+from mentorsync.feed.pending import PendingPages
 from mentorsync.feed.ring import Ring
 from mentorsync.feed.tail import Tail
+from mentorsync.storage.change_reader import ChangeReader
 from mentorsync.storage.errors import StorageUnavailableError
 
 MESSAGE_CHANGES = 200  # in one message: 80 KB of server-sent events
@@ -80,10 +82,11 @@ class Subscribers:
     `end` is the revision up to which subscribers were marked, in `ring`.
     """
 
-    def __init__(self, tail: Tail, observe: Callable[[float], None]) -> None:
+    def __init__(self, tail: Tail, reader: ChangeReader, observe: Callable[[float], None]) -> None:
         self.ring: Ring | None = None
         self.end = 0
         self.catch_ups = asyncio.Semaphore(CATCH_UPS)
+        self.pages = PendingPages(reader, self.catch_ups)
         self.loop = asyncio.get_running_loop()
         self._tail = tail
         self.counts = Counts()
