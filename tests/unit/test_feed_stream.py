@@ -333,6 +333,29 @@ async def test_a_change_during_a_round_is_not_forgotten(monkeypatch: pytest.Monk
             assert await received.until_event(last) == [1, 2]
 
 
+async def test_a_change_during_a_round_goes_at_once_to_those_who_were_not_woken_yet(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the first change, in one message. The round pauses after each slice."""
+    monkeypatch.setattr(subscribers_module, "SLICE_SUBSCRIBERS", 1)
+    monkeypatch.setattr(subscribers_module, "SHORTEST_PAUSE", 0)
+    take = Received.take
+
+    async def commit_and_take(received: Received, message: bytes) -> None:
+        if Response.FromString(message).kind == Response.CHANGES and len(harness.log.changes) == 1:
+            harness.commit()
+        await take(received, message)
+
+    monkeypatch.setattr(Received, "take", commit_and_take)
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(harness.stream()) for _ in range(3)]
+        for received in streams:
+            assert await kinds(received, 1) == ["CURRENT"]
+        harness.commit()
+        first_messages = [await received.next() for received in streams]
+        assert sorted(len(message.changes) for message in first_messages) == [1, 2, 2]
+
+
 async def test_a_commit_during_a_read_makes_the_log_be_read_again() -> None:
     """It does not follow on from what was read: another process wrote in between."""
     async with Harness.running(pause_seconds=60) as harness, harness.stream() as received:
