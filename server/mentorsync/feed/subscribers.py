@@ -17,6 +17,7 @@ from mentorsync.storage.errors import StorageUnavailableError
 
 MESSAGE_CHANGES = 200  # in one message: 80 KB of server-sent events
 SLICE_SUBSCRIBERS = 100  # woken at once, which takes about a millisecond; other calls run between two slices
+PAUSE = 2  # after a slice, times what it took: the feed takes at most a third of the event loop
 SHORTEST_PAUSE = 0.0005  # seconds; the event loop's timers round less to nothing
 TICKS = 20  # in the time of a heartbeat: each comes at most so much late
 KEPT_MESSAGES = 16  # encoded; those who get the same message get it within one round
@@ -225,8 +226,8 @@ class Subscribers:
                     self._observe(time.monotonic() - changed_since)
 
     async def _wake(self, subscribers: Sequence[Subscriber]) -> None:
-        """Pauses after each slice for as long as it took: the feed takes at most half of the loop, and changes that
-        come meanwhile are sent together: at once to those who were not woken yet, and to the others in the next round.
+        """Pauses after each slice, so that calls run. Changes that come meanwhile are sent together: at once to those
+        who were not woken yet, and to the others in the next round.
         """
         for first in range(0, len(subscribers), SLICE_SUBSCRIBERS):
             started = time.monotonic()
@@ -234,9 +235,9 @@ class Subscribers:
                 self._marked.pop(subscriber, None)
                 subscriber.wake()
             await asyncio.sleep(0)  # the subscribers send here
-            took = time.monotonic() - started
-            if took > SHORTEST_PAUSE:
-                await asyncio.sleep(took)
+            pause = PAUSE * (time.monotonic() - started)
+            if pause > SHORTEST_PAUSE:
+                await asyncio.sleep(pause)
             if self._news.is_set():
                 self._mark()
 
