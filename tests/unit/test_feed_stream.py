@@ -62,8 +62,11 @@ class Log:
     async def pending_after(
         self, sequence: int, limit: int, mentor_id: str | None = None
     ) -> tuple[LogPosition, list[EventChange]]:
+        position = await self.position()
         pending = [one for one in self.changes if one.sequence > sequence and mentor_id in (None, one.mentor_id)]
-        return await self.position(), pending[:limit]
+        if self.hold is not None:
+            await self.hold.wait()
+        return position, pending[:limit]
 
 
 class Harness:
@@ -183,6 +186,38 @@ async def test_a_change_after_the_present_state_and_before_current_is_not_lost(h
         assert (await received.until_event(late))[-1] == late
 
 
+async def test_streams_that_begin_together_share_the_reads_of_the_present_state(harness: Harness) -> None:
+    """Each gets all of it."""
+    for _ in range(150):
+        harness.log.write()
+    async with harness.stream(), AsyncExitStack() as stack:
+        await until(lambda: harness.feed.tail.ring is not None)
+        reads = harness.log.reads
+        streams = [await stack.enter_async_context(harness.stream()) for _ in range(30)]
+        for received in streams:
+            pages = [await received.next() for _ in range(2)]
+            assert [len(page.changes) for page in pages] == [100, 50]
+            assert await kinds(received, 1) == ["CURRENT"]
+        assert harness.log.reads - reads < len(streams)
+
+
+async def test_a_stream_that_begins_during_a_read_has_what_was_written_before_it(harness: Harness) -> None:
+    """Also in its present state, not only after it."""
+    harness.log.write()
+    async with harness.stream() as first:
+        assert await kinds(first, 2) == ["PRESENT", "CURRENT"]
+        harness.log.hold = asyncio.Event()
+        reads = harness.log.reads
+        async with harness.stream() as second:
+            await until(lambda: harness.log.reads > reads)
+            harness.commit()
+            async with harness.stream() as third:
+                await loop_turns(20)
+                harness.log.hold.set()
+                assert len((await second.next()).changes) == 1
+                assert len((await third.next()).changes) == 2
+
+
 async def test_who_falls_out_of_the_ring_reads_all_changes_from_the_database(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +331,29 @@ async def test_a_change_during_a_round_is_not_forgotten(monkeypatch: pytest.Monk
         last = harness.commit("mntr_1")
         for received in streams:
             assert await received.until_event(last) == [1, 2]
+
+
+async def test_a_change_during_a_round_goes_at_once_to_those_who_were_not_woken_yet(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the first change, in one message. The round pauses after each slice."""
+    monkeypatch.setattr(subscribers_module, "SLICE_SUBSCRIBERS", 1)
+    monkeypatch.setattr(subscribers_module, "SHORTEST_PAUSE", 0)
+    take = Received.take
+
+    async def commit_and_take(received: Received, message: bytes) -> None:
+        if Response.FromString(message).kind == Response.CHANGES and len(harness.log.changes) == 1:
+            harness.commit()
+        await take(received, message)
+
+    monkeypatch.setattr(Received, "take", commit_and_take)
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(harness.stream()) for _ in range(3)]
+        for received in streams:
+            assert await kinds(received, 1) == ["CURRENT"]
+        harness.commit()
+        first_messages = [await received.next() for received in streams]
+        assert sorted(len(message.changes) for message in first_messages) == [1, 2, 2]
 
 
 async def test_a_commit_during_a_read_makes_the_log_be_read_again() -> None:

@@ -93,7 +93,7 @@ class Feed:
         some = self._subscribers.get(loop)
         if some is None:
             with self._lock:
-                some = self._subscribers[loop] = Subscribers(self.tail, self._observe)
+                some = self._subscribers[loop] = Subscribers(self.tail, self._reader, self._observe)
         return some
 
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.formats import Format
+from mentorsync.feed.pending import PAGE_EVENTS, PendingPages
 from mentorsync.storage.change_reader import ChangeReader, LogPosition
 
-PRESENT_EVENTS = 100  # in one message
 SNAPSHOT_EVENTS = 100  # a snapshot with so many pending events may lack some
 
 
@@ -15,18 +15,27 @@ class PresentState:
     revision, and so is sent again after it.
     """
 
-    def __init__(self, reader: ChangeReader, mentor_ids: frozenset[str], made: Format) -> None:
+    def __init__(self, reader: ChangeReader, pages: PendingPages, mentor_ids: frozenset[str], made: Format) -> None:
         self._reader = reader
+        self._pages = pages
         self._mentor_ids = mentor_ids
         self._format = made
         self.position = LogPosition(0, 0, 0)
 
-    async def messages(self) -> AsyncGenerator[bytes]:
+    def messages(self) -> AsyncGenerator[bytes]:
         """`position` is known once the first of them is, or the end."""
-        if not self._mentor_ids:
-            async for changes in self._pending(None):
-                yield self._format.present(changes)
-            return
+        return self._of_mentors() if self._mentor_ids else self._of_everything()
+
+    async def _of_everything(self) -> AsyncGenerator[bytes]:
+        page = await self._pages.after(0)
+        self.position = page.position
+        while page.changes:
+            yield page.message(self._format)
+            if len(page.changes) < PAGE_EVENTS:
+                return
+            page = await self._pages.after(page.changes[-1].change.sequence)
+
+    async def _of_mentors(self) -> AsyncGenerator[bytes]:
         self.position, snapshots = await self._reader.snapshots(sorted(self._mentor_ids))
         for snapshot in snapshots:
             yield self._format.snapshot(snapshot)
@@ -36,15 +45,13 @@ class PresentState:
                     if further := [change for change in changes if change.change.sync_event_id not in known]:
                         yield self._format.present(further)
 
-    async def _pending(self, mentor_id: str | None) -> AsyncIterator[list[EncodedChange]]:
-        """All pending events, in pages, each with at least one."""
+    async def _pending(self, mentor_id: str) -> AsyncIterator[list[EncodedChange]]:
+        """All pending events of a mentor, in pages, each with at least one."""
         sequence = 0
         while True:
-            position, changes = await self._reader.pending_after(sequence, PRESENT_EVENTS, mentor_id)
-            if mentor_id is None and not sequence:
-                self.position = position
+            _, changes = await self._reader.pending_after(sequence, PAGE_EVENTS, mentor_id)
             if changes:
                 yield [EncodedChange(change) for change in changes]
                 sequence = changes[-1].sequence
-            if len(changes) < PRESENT_EVENTS:
+            if len(changes) < PAGE_EVENTS:
                 return

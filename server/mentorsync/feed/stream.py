@@ -48,6 +48,7 @@ class Stream:
         now = self._now()
         self._ends_at = now + request.seconds
         self._heartbeat_at = now
+        self._jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
 
     async def run(self) -> End:
         """Sends until the stream ends. Raises what `send` raises, and asyncio.CancelledError.
@@ -123,7 +124,7 @@ class Stream:
 
     async def _is_state_sent(self) -> bool:
         """Sends nothing if the state is of another history than the ring."""
-        state = PresentState(self._reader, self._request.mentor_ids, self._format)
+        state = PresentState(self._reader, self._among.pages, self._request.mentor_ids, self._format)
         async with aclosing(state.messages()) as messages:
             first = await anext(messages, None)
             self._ring = await self._among.wait_for_ring()
@@ -156,11 +157,11 @@ class Stream:
                 await self._send_changes(changes)
             elif not self._is_current:
                 await self._send_current()
+            elif self._now() < (due := min(self._heartbeat_at, self._ends_at)):
+                subscriber.due = due
+                await self._among.wait(subscriber)
             elif await self._is_over():
                 return End.TIME
-            else:
-                subscriber.due = min(self._heartbeat_at, self._ends_at)
-                await self._among.wait(subscriber)
 
     def _change_ring(self) -> None:
         """Goes on in the ring that replaced the present one. Raises ResetError if it is of another history."""
@@ -172,10 +173,8 @@ class Stream:
 
     async def _is_over(self) -> bool:
         """Sends what is due at this time. Returns whether the stream has ended."""
-        now = self._now()
-        is_over = now >= self._ends_at
-        if is_over or now >= self._heartbeat_at:
-            await self._send(self._format.heartbeat(self._cursor()))
+        is_over = self._now() >= self._ends_at
+        await self._send(self._format.heartbeat(self._cursor()))
         if is_over:
             await self._send(self._format.going_away())
         return is_over
@@ -193,7 +192,7 @@ class Stream:
             self._check(page.position)
             changes = [EncodedChange(change) for change in page.changes]
             is_whole = len(changes) < PAGE_CHANGES
-            wanted = [change for change in changes if self.subscriber.wants(change)]
+            wanted = self.subscriber.wanted(changes)
             for first in range(0, len(wanted), MESSAGE_CHANGES):
                 part = wanted[first : first + MESSAGE_CHANGES]
                 self._among.place(self.subscriber, part[-1].revision)
@@ -224,7 +223,7 @@ class Stream:
         self.subscriber.sending_since = now
         await self._send_message(message)
         self.subscriber.sending_since = None
-        self._heartbeat_at = now + time_limits.HEARTBEAT_SECONDS * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
+        self._heartbeat_at = now + time_limits.HEARTBEAT_SECONDS * self._jitter
         self._counts.messages += 1
         self._counts.bytes += len(message)
 

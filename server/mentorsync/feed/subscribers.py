@@ -2,21 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 
 from mentorsync import time_limits  # read at each use: tests shorten some
 from mentorsync.feed.counts import Counts
 from mentorsync.feed.cursor import Cursor
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.formats import Format
+from mentorsync.feed.pending import PendingPages
 from mentorsync.feed.ring import Ring
 from mentorsync.feed.tail import Tail
+from mentorsync.storage.change_reader import ChangeReader
 from mentorsync.storage.errors import StorageUnavailableError
 
 MESSAGE_CHANGES = 200  # in one message: 80 KB of server-sent events
-SLICE_SUBSCRIBERS = 200  # woken at once; other calls run between two slices
-SHORTEST_PAUSE = 0.001  # seconds; the event loop's timers know no less
+SLICE_SUBSCRIBERS = 100  # woken at once, which takes about a millisecond; other calls run between two slices
+PAUSE = 2  # after a slice, times what it took: the feed takes at most a third of the event loop
+SHORTEST_PAUSE = 0.0005  # seconds; the event loop's timers round less to nothing
 TICKS = 20  # in the time of a heartbeat: each comes at most so much late
 KEPT_MESSAGES = 16  # encoded; those who get the same message get it within one round
 CATCH_UPS = 3  # reads of the database at a time, so that calls find a free connection
@@ -26,7 +28,8 @@ class Subscriber:
     """One stream's place in the feed.
 
     Everything up to `position` was sent. `missing_from` is the revision of the first change after it that it wants and
-    that was not sent, or None. `due` is when it wants to be woken in any case, in seconds of the loop's clock.
+    that was not sent, or None; one that wants everything does without. `due` is when it wants to be woken in any case,
+    in seconds of the loop's clock.
     """
 
     __slots__ = (
@@ -62,27 +65,37 @@ class Subscriber:
             self.is_stalled = True
             self.task.cancel()
 
-    def wants(self, change: EncodedChange) -> bool:
-        return not self.mentor_ids or change.mentor_id in self.mentor_ids
+    def misses_from(self, end: int) -> int | None:
+        """The revision of the first change up to `end` that it may miss."""
+        if self.mentor_ids:
+            return self.missing_from
+        return self.position + 1 if self.position < end else None
+
+    def wanted(self, changes: list[EncodedChange]) -> list[EncodedChange]:
+        if not self.mentor_ids:
+            return changes
+        return [change for change in changes if change.mentor_id in self.mentor_ids]
 
 
 class Subscribers:
     """Wakes each subscriber that has something to send. Everything here runs on one event loop.
 
-    `end` is the revision up to which subscribers were marked. `ring` is that of the last round.
+    `end` is the revision up to which subscribers were marked, in `ring`.
     """
 
-    def __init__(self, tail: Tail, observe: Callable[[float], None]) -> None:
+    def __init__(self, tail: Tail, reader: ChangeReader, observe: Callable[[float], None]) -> None:
         self.ring: Ring | None = None
         self.end = 0
         self.catch_ups = asyncio.Semaphore(CATCH_UPS)
+        self.pages = PendingPages(reader, self.catch_ups)
         self.loop = asyncio.get_running_loop()
         self._tail = tail
         self.counts = Counts()
-        self._changed_since = 0.0  # when the process learnt of the first change of this round
+        self._changed_since = 0.0  # when the process learnt of the first change that the next round sends
         self._encoded: dict[object, bytes] = {}
         self._observe = observe
         self._all: set[Subscriber] = set()
+        self._marked: dict[Subscriber, None] = {}  # those to wake, in this order
         self._of_everything: set[Subscriber] = set()
         self._of_mentor: dict[str, set[Subscriber]] = {}
         self._news = asyncio.Event()
@@ -107,6 +120,7 @@ class Subscribers:
 
     def remove(self, subscriber: Subscriber) -> None:
         self._all.discard(subscriber)
+        self._marked.pop(subscriber, None)
         for group in self._groups(subscriber):
             group.discard(subscriber)
         for mentor_id in subscriber.mentor_ids:
@@ -130,6 +144,7 @@ class Subscribers:
     def _stop(self) -> None:
         self._tail.forget(self._tell)
         self.ring = None
+        self._changed_since = 0.0
         self._ready.clear()
         for task in (self._rounds, self._ticks):
             if task is not None:
@@ -160,14 +175,13 @@ class Subscribers:
     def take(self, subscriber: Subscriber) -> list[EncodedChange] | None:
         """The next changes to send, if any; `position` then is after them. None if the ring no longer has them all."""
         assert self.ring is not None
-        while subscriber.missing_from is not None:
-            after = max(subscriber.missing_from - 1, subscriber.position)
-            changes = self.ring.since(after, self.end, MESSAGE_CHANGES)
+        while (first := subscriber.misses_from(self.end)) is not None:
+            changes = self.ring.since(max(first - 1, subscriber.position), self.end, MESSAGE_CHANGES)
             if changes is None:
                 return None
             is_end = len(changes) < MESSAGE_CHANGES
             self.place(subscriber, max(self.end if is_end else changes[-1].revision, subscriber.position))
-            if wanted := [change for change in changes if subscriber.wants(change)]:
+            if wanted := subscriber.wanted(changes):
                 return wanted
         subscriber.position = max(subscriber.position, self.end)
         return []
@@ -201,35 +215,40 @@ class Subscribers:
             self.loop.call_later(seconds * number / len(self._all), _leave, subscriber)
 
     async def _run_rounds(self) -> None:
-        """Marks and wakes those for whom there are changes. Pauses for as long as a round took: the feed takes at most
-        half of the loop, and changes that come meanwhile are sent together.
-        """
+        """Wakes those for whom there are changes, one slice after the other, as long as there are any."""
         while True:
             await self._news.wait()
-            self._news.clear()
-            started = time.monotonic()
-            self._changed_since = 0.0
-            await self._wake(self._mark())
-            if self._changed_since:
-                self._observe(time.monotonic() - self._changed_since)
-            took = time.monotonic() - started
-            if took > SHORTEST_PAUSE:
-                await asyncio.sleep(took)
+            self._mark()
+            while self._marked:
+                changed_since, self._changed_since = self._changed_since, 0.0
+                await self._wake(tuple(self._marked))
+                if changed_since:
+                    self._observe(time.monotonic() - changed_since)
 
-    async def _wake(self, subscribers: Iterable[Subscriber]) -> None:
-        remaining = iter(subscribers)
-        while part := tuple(islice(remaining, SLICE_SUBSCRIBERS)):
-            for subscriber in part:
+    async def _wake(self, subscribers: Sequence[Subscriber]) -> None:
+        """Pauses after each slice, so that calls run. Changes that come meanwhile are sent together: at once to those
+        who were not woken yet, and to the others in the next round.
+        """
+        for first in range(0, len(subscribers), SLICE_SUBSCRIBERS):
+            started = time.monotonic()
+            for subscriber in subscribers[first : first + SLICE_SUBSCRIBERS]:
+                self._marked.pop(subscriber, None)
                 subscriber.wake()
             await asyncio.sleep(0)  # the subscribers send here
+            pause = PAUSE * (time.monotonic() - started)
+            if pause > SHORTEST_PAUSE:
+                await asyncio.sleep(pause)
+            if self._news.is_set():
+                self._mark()
 
-    def _mark(self) -> Sequence[Subscriber]:
-        """Notes for each subscriber what it misses now, and returns those who miss something."""
+    def _mark(self) -> None:
+        """Notes for each subscriber what it misses now, and who misses something."""
+        self._news.clear()
         ring = self._tail.ring
         if ring is None:
             if self._tail.failure is not None:
                 self._ready.set()
-            return ()
+            return
         end = ring.end
         changes = ring.since(self.end, end, end) if ring is self.ring else None
         is_same, self.ring, self.end = ring is self.ring, ring, end
@@ -237,23 +256,17 @@ class Subscribers:
         if changes is None:  # another history, or more changes than the ring holds
             for subscriber in self._all if is_same else ():
                 self.place(subscriber, subscriber.position)
-            return tuple(self._all)
-        return self._marked(changes)
+            self._marked |= dict.fromkeys(self._all)
+        elif changes:
+            self._mark_for(changes)
 
-    def _marked(self, changes: Sequence[EncodedChange]) -> Sequence[Subscriber]:
-        marked: dict[Subscriber, None] = {}
-        if changes:
-            self._changed_since = changes[0].seen
+    def _mark_for(self, changes: Sequence[EncodedChange]) -> None:
+        self._changed_since = self._changed_since or changes[0].seen
         for change in changes:
             for subscriber in self._of_mentor.get(change.mentor_id, ()):
                 subscriber.missing_from = subscriber.missing_from or change.revision
-                marked[subscriber] = None
-        if changes:
-            first = changes[0].revision
-            for subscriber in self._of_everything:
-                subscriber.missing_from = subscriber.missing_from or first
-            marked |= dict.fromkeys(self._of_everything)
-        return tuple(marked)
+                self._marked[subscriber] = None
+        self._marked |= dict.fromkeys(self._of_everything)
 
     async def _run_ticks(self) -> None:
         """Wakes those whose time has come, and marks those who do not read. The gateway cuts these off."""

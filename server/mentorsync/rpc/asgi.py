@@ -61,6 +61,8 @@ async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -
             _text(headers.get(b"traceparent")),
             _text(headers.get(b"tracestate")),
         )
+        for parsed in (headers, scope):
+            parsed.clear()  # a stream would keep 3 KB of its request until it ends
         await ANSWERS[method.kind](service, method, context, receive, send)
     except ProtocolError as error:
         status = status_pb2.Status(code=error.code, message=str(error))
