@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
+from mentorsync.storage.urls import PERCENT_ENCODING, is_unambiguous
 
 MAX_PORT = 65_535
 MAX_STREAMS = 10_000  # of one process
@@ -88,7 +88,7 @@ def parse_database_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
     is_postgres = scheme in ("postgresql", "postgres") and rest.strip("/") != ""
-    if not separator or not (is_file or (is_postgres and is_clear(text))):
+    if not separator or not (is_file or (is_postgres and is_unambiguous(text))):
         raise ValueError(DATABASE_URL_RULE)
     return text
 

@@ -77,7 +77,7 @@ class Envoy:
             except BaseException as error:
                 await self.kill()
                 if isinstance(error, TimeoutError):
-                    raise _late(relay) from error
+                    raise _timeout_error(relay) from error
                 raise
         relay.release()
 
@@ -116,7 +116,7 @@ class Envoy:
 
     async def _finish_requests(self) -> None:
         """Asks callers to close their connections, closes the listeners, and waits for the requests in flight."""
-        await self._admin.ask_callers_to_leave()
+        await self._admin.start_drain()
         await asyncio.sleep(CLOSE_SECONDS)
         await self._admin.close_listeners()
         await self._wait_until_quiet()
@@ -161,7 +161,7 @@ async def _wait_until_live(child: Child, admin_address_path: Path, relay: Relay)
     raise failure(await child.wait(), relay.last_messages())
 
 
-def _late(relay: Relay) -> GatewayError:
+def _timeout_error(relay: Relay) -> GatewayError:
     """The error of a start that took too long. The held lines show how far the start got."""
     relay.release()
     messages = relay.last_messages()
