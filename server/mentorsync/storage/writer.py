@@ -54,7 +54,9 @@ class Writer:
         self._availability = FailureLog(
             logger, "storage is unavailable, writes fail", "storage is available again, writes succeed"
         )
-        self._maintenance = FailureLog(logger, "maintenance of the database failed", "maintenance of the database works again")
+        self._maintenance = FailureLog(
+            logger, "maintenance of the database failed", "maintenance of the database works again"
+        )
         self._queue = WriteQueue()
         self._busy_since: float | None = time.monotonic()  # opening the store counts as work
         self._loop = asyncio.get_running_loop()
