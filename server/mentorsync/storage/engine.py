@@ -23,6 +23,9 @@ class Engine(Protocol):
     is_shared: bool
     """Whether several servers may serve the database at the same time."""
 
+    epoch: Any
+    """The SQL expression of a position's epoch, in a query of HistoryModel."""
+
     @property
     def failures(self) -> tuple[type[Exception], ...]:
         """The exceptions that a connection raises when the database fails."""

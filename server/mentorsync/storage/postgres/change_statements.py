@@ -19,6 +19,7 @@ from mentorsync.storage.statements import OF_THE_MENTOR, SNAPSHOT_LIMIT, compile
 # them to other changes. So the timeline is a part of the epoch: no cursor of the old timeline is continued on the new
 # one. On a standby itself the function fails, as it should: a standby may lack revisions, too.
 TIMELINE = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
+EPOCH = SQL(f"(epoch # {TIMELINE})")
 
 
 class PostgresChangeStatements:
@@ -27,7 +28,7 @@ class PostgresChangeStatements:
     def __init__(self, database: Database) -> None:
         parameter = SQL(database.param)
         head = newest_head(HeadModel.last_revision, HeadModel.first_pending).alias("head")
-        epoch = SQL(f"(epoch # {TIMELINE})").alias("epoch")
+        epoch = EPOCH.alias("epoch")
         position = HistoryModel.select(epoch, head.c.last_revision, head.c.first_pending, HistoryModel.purged_revision)
         position = position.join(head, JOIN.CROSS).where(THE_HISTORY).alias("position")
         self.position = compiled(Select([position], position_columns(position)), database)
