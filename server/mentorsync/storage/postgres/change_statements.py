@@ -17,7 +17,9 @@ from mentorsync.storage.statements import OF_THE_MENTOR, SNAPSHOT_LIMIT, compile
 
 # Each promotion of a standby begins a new timeline, which may lack the last revisions of the old one and then give
 # them to other changes. So the timeline is a part of the epoch: no cursor of the old timeline is continued on the new
-# one. On a standby itself the function fails, as it should: a standby may lack revisions, too.
+# one, also if nothing was lost. Whether something was lost cannot be known: a server that starts after the promotion
+# has not seen the old log's end, and the new log may have grown past it since. On a standby itself the function fails,
+# as it should: a standby may lack revisions, too.
 TIMELINE = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
 EPOCH = SQL(f"(epoch # {TIMELINE})")
 
