@@ -60,10 +60,12 @@ SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 def serve(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
+    from mentorsync.supervisor.addresses import check_addresses
 
     check_limits(MIN_SERVER_ADDRESS_SPACE)
     check_locks(settings)
     check_server_is_hidden(settings)
+    check_addresses(settings)
     runtime.prepare()
     runtime.leave_out_psycopg_on_sqlite(settings.database_url)
     import uvloop

@@ -103,6 +103,14 @@ def test_the_error_of_a_taken_port_names_its_setting(run: Run, setting: str, pla
     assert message.startswith(f"{setting} 127.0.0.1:{arguments[place][1]} is taken by another process: ")
 
 
+def test_the_error_of_taken_ports_names_them_all(run: Run) -> None:
+    """So that one correction is enough."""
+    with socket.create_server(FREE_PORT) as rest, socket.create_server(FREE_PORT) as admin:
+        message = refusal(run, separate(rest.getsockname(), admin.getsockname(), NOWHERE))
+        for setting, taken in (("REST", rest), ("GATEWAY_ADMIN", admin)):
+            assert f"MENTORSYNC_{setting}_ADDRESS 127.0.0.1:{taken.getsockname()[1]} is taken" in message
+
+
 @pytest.mark.parametrize(
     ("rest", "admin", "message"),
     [

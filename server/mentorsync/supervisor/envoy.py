@@ -62,11 +62,10 @@ class Envoy:
     async def start(self) -> None:
         """Starts Envoy and returns once it serves.
 
-        Raises GatewayError when an address is taken, when Envoy cannot be run, ends at once, or takes too long;
+        Raises GatewayError when addresses are taken, when Envoy cannot be run, ends at once, or takes too long;
         HostModuleError when it cannot host Python.
         """
-        for setting, address in exclusive_addresses(self._config).items():
-            check_free(setting, address)
+        check_free(exclusive_addresses(self._config))
         relay = Relay(self._write, holds_back=True)
         with tempfile.TemporaryDirectory(prefix="mentorsync-gateway-") as directory:  # readable by this user alone
             self._child = await self._start_child(directory, relay)
