@@ -17,7 +17,7 @@ from mentorsync.logs import DESCRIPTOR_VARIABLE
 from mentorsync.supervisor.addresses import check_free
 from mentorsync.supervisor.admin import ADMIN_FAILURES, AdminClient
 from mentorsync.supervisor.child import Child
-from mentorsync.supervisor.envoy_failure import failure
+from mentorsync.supervisor.envoy_failure import failure, python_exception
 from mentorsync.supervisor.part import Address
 from mentorsync.supervisor.pipe import open_pipe
 from mentorsync.supervisor.relay import Relay, Write
@@ -157,7 +157,10 @@ async def _wait_until_live(child: Child, admin_address_path: Path, relay: Relay)
             if await admin.is_live():
                 return admin
         await asyncio.sleep(POLL_SECONDS)
-    raise failure(await child.wait(), relay.last_messages())
+    status, messages = await child.wait(), relay.last_messages()
+    if python_exception(messages):
+        relay.release()  # a mistake in the program needs the whole traceback
+    raise failure(status, messages)
 
 
 def _timeout_error(relay: Relay) -> GatewayError:
