@@ -16,7 +16,7 @@ from mentorsync.storage.reader import Reader
 from mentorsync.storage.sqlite.store import SqliteStore
 
 METHODS: dict[str, tuple[type, str]] = {
-    "writer": (SqliteStore, "tidy"),
+    "writer": (SqliteStore, "run_maintenance"),
     "health watch": (Reader, "probe"),
     "metrics server": (BaseServer, "service_actions"),
 }

@@ -8,7 +8,6 @@ import signal
 from argparse import Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import partial
 from typing import NamedTuple
 
 from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, STOP_DESCRIPTOR_VARIABLE, Address, SettingsError
@@ -29,7 +28,7 @@ from mentorsync.rpc.health import Health, report_health
 from mentorsync.rpc.service import Service
 from mentorsync.runtime import freeze_heap
 from mentorsync.storage.engine import Engine, open_engine
-from mentorsync.storage.epoch import renew_epoch
+from mentorsync.storage.epoch import renew_seen_epoch
 from mentorsync.storage.migrator import check_current
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.writer import Writer
@@ -171,15 +170,15 @@ def ending_streams_at_stop(feed: Feed) -> Iterator[None]:
 
 
 def opened_feed(engine: Engine, metrics: Metrics, streams_per_address: int) -> Feed:
-    def renew() -> None:
+    def renew(seen: int) -> None:
         try:
-            renew_epoch(engine)
+            renew_seen_epoch(engine, seen)
         finally:
             engine.database.close()  # the connection of this thread
 
     reader, pauses = engine.open_change_reader(), Pauses.of(is_shared=engine.is_shared)
     observe = metrics.observe_feed_round
-    feed = Feed(reader, partial(asyncio.to_thread, renew), pauses, Slots(streams_per_address), observe)
+    feed = Feed(reader, lambda seen: asyncio.to_thread(renew, seen), pauses, Slots(streams_per_address), observe)
     metrics.watch_feed(feed)
     return feed
 

@@ -3,15 +3,14 @@
 
 import argparse
 import asyncio
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from mentorsync import __version__
+from mentorsync.arguments import add_age, add_layout, add_plan, add_upstream
 from mentorsync.config import (
     DATABASE_URL,
     GATEWAY_ADMIN_ADDRESS,
@@ -29,12 +28,10 @@ from mentorsync.config import (
     TOKEN_FILE,
     UPSTREAM_LOCKS,
     URL,
-    Address,
     Setting,
     SettingsError,
     add_flags,
     parse_address,
-    parse_count,
     resolve,
 )
 from mentorsync.extras import check_extras
@@ -48,22 +45,19 @@ if TYPE_CHECKING:
     from mentorsync.storage.engine import Engine
     from mentorsync.supervisor.output import Output
 
-Parsed = TypeVar("Parsed")
-
 EXIT_FAILED = 1  # the command failed after it had started
 EXIT_REFUSED = 2  # the command could not start, and has printed why in one line
 EXIT_INTERRUPTED = 130  # as in shells: 128 plus the number of SIGINT
-MAX_REPLICAS = 64  # a larger number on one machine is a mistake
-MAX_PHONES = 10_000  # more would need a simulator of several processes
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def serve(settings: argparse.Namespace) -> int:
     from mentorsync import runtime
+    from mentorsync.supervisor.addresses import check_addresses
 
     check_limits(MIN_SERVER_ADDRESS_SPACE)
     check_locks(settings)
     check_server_is_hidden(settings)
+    check_addresses(settings)
     runtime.prepare()
     runtime.leave_out_psycopg_on_sqlite(settings.database_url)
     import uvloop
@@ -221,34 +215,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def parse_argument(parse: "Callable[[str], Parsed]", text: str) -> "Parsed":
-    """Shows the rule that `parse` names, and the text that does not follow it."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}, not {text!r}") from error
-
-
-def parse_upstream(text: str) -> Address:
-    return parse_argument(parse_address, text)
-
-
-def parse_replicas(text: str) -> int:
-    return parse_argument(partial(parse_count, maximum=MAX_REPLICAS), text)
-
-
-def parse_phones(text: str) -> int:
-    return parse_argument(partial(parse_count, maximum=MAX_PHONES), text)
-
-
-def parse_age(text: str) -> int:
-    """Converts a number that is followed by s, m, h or d to seconds."""
-    match = re.fullmatch(r"([0-9]+)([smhd])", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"must be a number followed by s, m, h or d, such as 30d, not {text!r}")
-    return int(match[1]) * SECONDS[match[2]]
-
-
 ADDRESSES = (REST_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
 LOG_SETTINGS = (LOG_LEVEL, LOG_FORMAT)
 GATEWAY_SETTINGS = (*ADDRESSES, PAGES, *LOCKS, *UPSTREAM_LOCKS, *LOG_SETTINGS)
@@ -273,50 +239,15 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function, settings=settings)
         return command
 
-    command = add(up, UP_SETTINGS, "migrate, then run the service and its gateway until Ctrl-C")
-    command.add_argument(
-        "--separate", action="store_true", help="run the server and the gateway as two processes, not as one"
-    )
-    command.add_argument(
-        "--replicas",
-        type=parse_replicas,
-        default=1,
-        metavar="N",
-        help="number of processes on the same addresses, or with --separate of servers behind the gateway; more than 1 "
-        "requires PostgreSQL, and those that end are restarted (default 1)",
-    )
+    add_layout(add(up, UP_SETTINGS, "migrate, then run the service and its gateway until Ctrl-C"))
     add(serve, SERVE_SETTINGS, "run the gRPC server")
-    command = add(gateway, GATEWAY_SETTINGS, "run the REST gateway in front of gRPC servers")
-    command.add_argument(
-        "--upstream",
-        action="append",
-        type=parse_upstream,
-        metavar="HOST:PORT",
-        help=f"a gRPC server; may be given several times; a name is resolved to all its addresses "
-        f"(default {GRPC_ADDRESS.default})",
-    )
+    add_upstream(add(gateway, GATEWAY_SETTINGS, "run the REST gateway in front of gRPC servers"))
     add(migrate, (DATABASE_URL,), "upgrade the database to the schema of this version")
-    command = add(purge, (DATABASE_URL,), "remove old events that are deleted, acknowledged or were never accepted")
-    command.add_argument(
-        "--older-than",
-        type=parse_age,
-        default="30d",
-        metavar="AGE",
-        help="age of an event's last change, as in 90s, 15m, 12h, 30d (default 30d); "
-        "keep it at least as long as a phone may be offline",
-    )
+    add_age(add(purge, (DATABASE_URL,), "remove old events that are deleted, acknowledged or were never accepted"))
     add(new_epoch, (DATABASE_URL,), "end the validity of all cursors of the live feed, after a restore of the database")
-    command = add(
-        simulate, (URL, TOKEN, TOKEN_FILE), "let pretend phones use a running service, and check its promises"
+    add_plan(
+        add(simulate, (URL, TOKEN, TOKEN_FILE), "let pretend phones use a running service, and check its promises")
     )
-    command.add_argument("--phones", type=parse_phones, default=100, metavar="N", help="number of phones (default 100)")
-    command.add_argument(
-        "--mentors", type=parse_phones, default=100, metavar="N", help="mentors that the phones share (default 100)"
-    )
-    command.add_argument(
-        "--duration", type=parse_age, default="60s", metavar="TIME", help="as in 30s, 5m, 1h (default 60s)"
-    )
-    command.add_argument("--seed", type=int, metavar="N", help="repeats the plan of an earlier run (default random)")
     return parser
 
 

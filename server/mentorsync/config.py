@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
+from mentorsync.storage.urls import PERCENT_ENCODING, is_unambiguous
 
 MAX_PORT = 65_535
 MAX_STREAMS = 10_000  # of one process
@@ -88,7 +88,7 @@ def parse_database_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
     is_postgres = scheme in ("postgresql", "postgres") and rest.strip("/") != ""
-    if not separator or not (is_file or (is_postgres and is_clear(text))):
+    if not separator or not (is_file or (is_postgres and is_unambiguous(text))):
         raise ValueError(DATABASE_URL_RULE)
     return text
 
@@ -138,7 +138,8 @@ def number_parser(maximum: int) -> Callable[[str], int]:
 class Setting(NamedTuple):
     """One setting. The variable is MENTORSYNC_ and the name in upper case. The flag is the name with dashes.
 
-    `parse` raises ValueError for a text that does not follow `rule`. `meaning` completes "--flag: ...".
+    `parse` raises ValueError for a text that does not follow `rule`. `meaning` completes "--flag: ...". `metavar`
+    stands for the value in `--help`; without one, that is the last word of the name.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Setting(NamedTuple):
     parse: Callable[[str], Any]
     rule: str
     meaning: str
+    metavar: str = ""
     is_secret: bool = False  # neither the value nor an error text that may contain a part of it is printed
 
     @property
@@ -166,16 +168,36 @@ DATABASE_URL = Setting(
     is_secret=True,  # it may hold a password
 )
 GRPC_ADDRESS = Setting(
-    "grpc_address", "127.0.0.1:50051", parse_address, ADDRESS_RULE, "address where the service listens for gRPC"
+    "grpc_address",
+    "127.0.0.1:50051",
+    parse_address,
+    ADDRESS_RULE,
+    "address where the service listens for gRPC",
+    metavar="HOST:PORT",
 )
 REST_ADDRESS = Setting(
-    "rest_address", "127.0.0.1:8080", parse_address, ADDRESS_RULE, "address where the gateway listens for REST"
+    "rest_address",
+    "127.0.0.1:8080",
+    parse_address,
+    ADDRESS_RULE,
+    "address where the gateway listens for REST",
+    metavar="HOST:PORT",
 )
 METRICS_ADDRESS = Setting(
-    "metrics_address", "127.0.0.1:9464", parse_address, ADDRESS_RULE, "address where the service listens for /metrics"
+    "metrics_address",
+    "127.0.0.1:9464",
+    parse_address,
+    ADDRESS_RULE,
+    "address where the service listens for /metrics",
+    metavar="HOST:PORT",
 )
 GATEWAY_ADMIN_ADDRESS = Setting(
-    "gateway_admin_address", "127.0.0.1:9901", parse_address, ADDRESS_RULE, "address of Envoy's admin interface"
+    "gateway_admin_address",
+    "127.0.0.1:9901",
+    parse_address,
+    ADDRESS_RULE,
+    "address of Envoy's admin interface",
+    metavar="HOST:PORT",
 )
 GATEWAY_GRPC_ADDRESS = Setting(
     "gateway_grpc_address",
@@ -183,16 +205,18 @@ GATEWAY_GRPC_ADDRESS = Setting(
     parse_optional_address,
     ADDRESS_RULE,
     "address where the gateway balances gRPC over all servers, for internal callers; not for the one-process mode",
+    metavar="HOST:PORT",
 )
 STREAMS_PER_ADDRESS = Setting(
     "streams_per_address",
     "20",
     lambda text: parse_count(text, MAX_STREAMS),
     COUNT_RULE.format(MAX_STREAMS),
-    "how many streams of the live feed one client address may have; a proxy that hides its clients counts as one",
+    "most streams of the live feed for one client address; all clients behind a proxy that hides them count as one",
+    metavar="N",
 )
 TLS_CERTIFICATE = Setting(
-    "tls_certificate", "", parse_file, FILE_RULE, "certificate with its chain, for TLS on REST and gRPC"
+    "tls_certificate", "", parse_file, FILE_RULE, "certificate with its chain, for TLS on REST and gRPC", metavar="FILE"
 )
 PAGES = Setting(
     "pages",
@@ -200,29 +224,48 @@ PAGES = Setting(
     parse_switch,
     SWITCH_RULE,
     "whether the gateway serves /docs, /console and /openapi.yaml at the REST address",
+    metavar="on|off",
 )
-TLS_KEY = Setting("tls_key", "", parse_file, FILE_RULE, "private key of the certificate")
+TLS_KEY = Setting("tls_key", "", parse_file, FILE_RULE, "private key of the certificate", metavar="FILE")
 GRPC_CLIENT_CA = Setting(
-    "grpc_client_ca", "", parse_file, FILE_RULE, "CA whose certificates gRPC callers must have; needs TLS"
+    "grpc_client_ca",
+    "",
+    parse_file,
+    FILE_RULE,
+    "CA whose certificates gRPC callers must have; needs TLS",
+    metavar="FILE",
 )
 UPSTREAM_CA = Setting(
-    "upstream_ca", "", parse_file, FILE_RULE, "CA of the servers' certificates; the gateway then speaks TLS to them"
+    "upstream_ca",
+    "",
+    parse_file,
+    FILE_RULE,
+    "CA of the servers' certificates; if it is given, the gateway uses TLS to the servers",
+    metavar="FILE",
 )
 UPSTREAM_CERTIFICATE = Setting(
-    "upstream_certificate", "", parse_file, FILE_RULE, "certificate that the gateway shows to its servers"
+    "upstream_certificate",
+    "",
+    parse_file,
+    FILE_RULE,
+    "certificate that the gateway shows to its servers",
+    metavar="FILE",
 )
-UPSTREAM_KEY = Setting("upstream_key", "", parse_file, FILE_RULE, "private key of that certificate")
+UPSTREAM_KEY = Setting("upstream_key", "", parse_file, FILE_RULE, "private key of that certificate", metavar="FILE")
 JWT_ISSUER = Setting(
-    "jwt_issuer", "", parse_text, TEXT_RULE, "issuer (iss) of the tokens that every call must then carry"
+    "jwt_issuer", "", parse_text, TEXT_RULE, "issuer (iss) of the tokens; if it is given, every call needs a token"
 )
 JWT_AUDIENCE = Setting("jwt_audience", "", parse_text, TEXT_RULE, "audience (aud) that a token must name")
-JWT_JWKS = Setting("jwt_jwks", "", parse_jwks, JWKS_RULE, "file or https URL of the issuer's public keys")
+JWT_JWKS = Setting(
+    "jwt_jwks", "", parse_jwks, JWKS_RULE, "file or https URL of the issuer's public keys", metavar="FILE|URL"
+)
 RATE_LIMIT = Setting(
     "rate_limit",
     "0",
     number_parser(MAX_RATE),
     NUMBER_RULE.format(MAX_RATE),
-    "requests a second that one client address may make; 0 for no limit",
+    "requests per second that one client address may make; 0 for no limit",
+    metavar="N",
 )
 TRUSTED_PROXIES = Setting(
     "trusted_proxies",
@@ -230,9 +273,14 @@ TRUSTED_PROXIES = Setting(
     number_parser(MAX_PROXIES),
     NUMBER_RULE.format(MAX_PROXIES),
     "number of proxies in front that add the client's address to x-forwarded-for",
+    metavar="N",
 )
 CORS_ORIGINS = Setting(
-    "cors_origins", "", parse_origins, ORIGINS_RULE, "origins of the web pages that may call REST; * for all"
+    "cors_origins",
+    "",
+    parse_origins,
+    ORIGINS_RULE,
+    "origins of the web pages that may call REST, separated by commas; * for all",
 )
 # The locks towards callers of the gateway, those of a server, and those between the two.
 LOCKS = (
@@ -241,8 +289,10 @@ LOCKS = (
 )
 SERVER_LOCKS = (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA, JWT_ISSUER)
 UPSTREAM_LOCKS = (UPSTREAM_CA, UPSTREAM_CERTIFICATE, UPSTREAM_KEY)
-URL = Setting("url", "http://127.0.0.1:8080", parse_text, TEXT_RULE, "where REST of the service is served")
-TOKEN = Setting("token", "", parse_text, TEXT_RULE, "token for every call, where the service needs one", is_secret=True)
+URL = Setting("url", "http://127.0.0.1:8080", parse_text, TEXT_RULE, "URL of the service's REST address")
+TOKEN = Setting(
+    "token", "", parse_text, TEXT_RULE, "token for every call, if the service requires tokens", is_secret=True
+)
 TOKEN_FILE = Setting(
     "token_file", "", parse_file, FILE_RULE, "file that holds the token, so that no process list shows it"
 )
@@ -252,7 +302,8 @@ LOG_FORMAT = Setting(
     "auto",
     parse_log_format,
     LOG_FORMAT_RULE,
-    "how log lines are written: as text for people, as JSON, or as text on a terminal and JSON elsewhere (auto)",
+    "log lines as text for people, as JSON, or (auto) as text on a terminal and as JSON elsewhere",
+    metavar="text|json|auto",
 )
 
 
@@ -260,7 +311,7 @@ def add_flags(parser: ArgumentParser, settings: tuple[Setting, ...]) -> None:
     for setting in settings:
         parser.add_argument(
             setting.flag,
-            metavar=setting.name.rpartition("_")[2].upper(),
+            metavar=setting.metavar or setting.name.rpartition("_")[2].upper(),
             help=f"{setting.meaning} (default {setting.default or 'none'}; variable {setting.variable})",
         )
 

@@ -41,7 +41,9 @@ FOLLOW = """async (answers) => {
   const { LiveFeed } = await import("/console/feed.js");
   window.seen = [];
   window.requests = [];
+  window.signals = [];
   window.fetch = async (url, { headers, signal }) => {
+    window.signals.push(signal);
     window.requests.push(headers["last-event-id"] ?? null);
     const [status, ...pieces] = answers.shift();
     const body = new ReadableStream({ start(controller) {
@@ -89,6 +91,13 @@ async def test_a_stream_may_be_cut_anywhere(blank: Page) -> None:
     """Also within a character, a line end or a field. An event that is not finished counts for nothing."""
     results = await blank.evaluate(PARSE_PIECES, [STREAM, [1, 3, 10_000]])
     assert results == [{"events": EVENTS, "id": "c3", "retry": 2_500}]
+
+
+async def test_a_stream_that_cannot_be_read_is_closed(blank: Page) -> None:
+    """So that it does not count as a second stream of this page when the feed connects again."""
+    await follow(blank, [200, CURRENT, "event: change\ndata: not JSON\n\n", None])
+    await blank.wait_for_function("seen.at(-1).startsWith('lost: ')")
+    assert await blank.evaluate("signals.map((signal) => signal.aborted)") == [True]
 
 
 async def test_a_lost_stream_is_continued_after_the_last_id(blank: Page) -> None:

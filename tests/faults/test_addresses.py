@@ -55,7 +55,7 @@ def test_a_process_of_another_user_may_not_share_a_held_port(port: int) -> None:
 def test_a_held_port_is_not_free(port: int) -> None:
     """A second supervisor fails, although the replicas of the first do not listen yet."""
     with pytest.raises(GatewayError, match="is taken by another process"):
-        check_free(SETTING, ("127.0.0.1", port))
+        check_free({SETTING: ("127.0.0.1", port)})
 
 
 def test_a_held_port_gets_no_connections(port: int) -> None:

@@ -83,12 +83,23 @@ def test_a_ready_server_prints_its_addresses(start_server: Callable[[], ServerPr
 @pytest.mark.parametrize("setting", ["grpc_address", "metrics_address"])
 def test_the_message_for_a_port_in_use_names_it(database: Database, tmp_path: Path, setting: str) -> None:
     """It has the setting and the address."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         line = refusal(run(tmp_path, "serve", database_url=database.url, **{setting: address}))
-    assert f"MENTORSYNC_{setting.upper()} {address} cannot be listened on" in line
+    assert f"MENTORSYNC_{setting.upper()} {address} is taken by another process" in line
+
+
+@pytest.mark.parametrize("command", ["serve", "up"])
+def test_the_message_for_ports_in_use_names_all_of_them(database: Database, tmp_path: Path, command: str) -> None:
+    """So that one correction is enough."""
+    with socket.create_server(("127.0.0.1", 0)) as grpc, socket.create_server(("127.0.0.1", 0)) as metrics:
+        taken = {
+            name: f"127.0.0.1:{listener.getsockname()[1]}"
+            for name, listener in {"grpc_address": grpc, "metrics_address": metrics}.items()
+        }
+        others = dict.fromkeys(("rest_address", "gateway_admin_address"), "127.0.0.1:0") if command == "up" else {}
+        line = refusal(run(tmp_path, command, database_url=database.url, **taken, **others))
+    assert all(f"MENTORSYNC_{name.upper()} {address} is taken" in line for name, address in taken.items())
 
 
 def test_two_servers_never_share_a_port(start_server: Callable[[], ServerProcess], tmp_path: Path) -> None:
@@ -97,7 +108,7 @@ def test_two_servers_never_share_a_port(start_server: Callable[[], ServerProcess
     other.migrate()
     address = start_server().grpc
     line = refusal(run(tmp_path, "serve", database_url=other.url, grpc_address=address))
-    assert f"MENTORSYNC_GRPC_ADDRESS {address} cannot be listened on" in line
+    assert f"MENTORSYNC_GRPC_ADDRESS {address} is taken by another process" in line
 
 
 def test_a_second_server_on_the_file_is_refused(

@@ -140,6 +140,7 @@ def test_the_gateway_command_accepts_several_upstreams_and_a_grpc_address(stub: 
         try:
             assert gateway.stdout
             ready = json.loads(gateway.stdout.readline())
+            assert ready["upstreams"] == [f"localhost:{stub.address[1]}", f"127.0.0.1:{other_stub.address[1]}"]
             wait_for_status(f"http://{ready['rest']}/healthz", 200)
             with grpc.insecure_channel(ready["grpc"]) as channel:
                 call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/ListSyncEvents")

@@ -48,6 +48,11 @@ async def app(scope, receive, send):
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "the database is locked"})
 """
+CRASHING_APPLICATION = """
+async def app(scope, receive, send):
+    await receive()
+    raise ValueError("a mistake")
+"""
 STUCK_APPLICATION = """
 import asyncio
 
@@ -101,6 +106,14 @@ def test_the_error_of_a_taken_port_names_its_setting(run: Run, setting: str, pla
         arguments[place] = taken.getsockname()
         message = refusal(run, separate(*arguments))
     assert message.startswith(f"{setting} 127.0.0.1:{arguments[place][1]} is taken by another process: ")
+
+
+def test_the_error_of_taken_ports_names_them_all(run: Run) -> None:
+    """So that one correction is enough."""
+    with socket.create_server(FREE_PORT) as rest, socket.create_server(FREE_PORT) as admin:
+        message = refusal(run, separate(rest.getsockname(), admin.getsockname(), NOWHERE))
+        for setting, taken in (("REST", rest), ("GATEWAY_ADMIN", admin)):
+            assert f"MENTORSYNC_{setting}_ADDRESS 127.0.0.1:{taken.getsockname()[1]} is taken" in message
 
 
 @pytest.mark.parametrize(
@@ -166,6 +179,25 @@ def test_an_embedded_service_reports_why_it_does_not_start(run: Run, tmp_path: P
     config = embedded("refusing:app", FREE_PORT, FREE_PORT, FREE_PORT, NO_SOCKET)
     with pytest.raises(GatewayError, match=r"^the database is locked$"):
         run(new_gateway(config, environment).start())
+
+
+@pytest.mark.parametrize(
+    ("source", "exception"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        (CRASHING_APPLICATION, "ValueError: a mistake"),
+    ],
+    ids=["import", "start"],
+)
+def test_an_exception_in_an_embedded_service_is_the_error_of_its_start(
+    run: Run, tmp_path: Path, source: str, exception: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The traceback is printed, too."""
+    environment = hosting(tmp_path, "crashing", source)
+    config = embedded("crashing:app", FREE_PORT, FREE_PORT, FREE_PORT, NO_SOCKET)
+    with pytest.raises(GatewayError, match=f"^the service cannot start: {exception}$"):
+        run(new_gateway(config, environment).start())
+    assert "Traceback (most recent call last):" in "".join(capfd.readouterr())
 
 
 def test_an_envoy_that_cannot_host_python_is_an_error_of_its_own(run: Run) -> None:

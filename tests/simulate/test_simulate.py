@@ -92,6 +92,16 @@ def test_a_service_that_does_not_run_is_one_line() -> None:
     )
 
 
+def test_the_service_that_is_written_to_is_named_first() -> None:
+    """Also if it cannot be reached: the line comes before any call."""
+    fleet = simulate("http://127.0.0.1:1")
+    try:
+        output, _ = fleet.communicate(timeout=WAIT_SECONDS)
+    finally:
+        fleet.kill()
+    assert output.splitlines()[0] == "writing events to http://127.0.0.1:1"
+
+
 class InventingApi(Api):
     """Answers every third tap without storing it."""
 

@@ -79,7 +79,7 @@ class GatedStore:
         self._gate = gate
         self.commits = 0
         self.on_commit = store.on_commit
-        self.tidy = store.tidy
+        self.run_maintenance = store.run_maintenance
         self.close = store.close
 
     def transact(self, operations: Sequence[Operation]) -> Commit:

@@ -10,7 +10,7 @@ from mentorsync.domain.operations import SubmitOperation
 from mentorsync.domain.status import EventType
 from mentorsync.storage.change_reader import LogPosition
 from mentorsync.storage.engine import Engine
-from mentorsync.storage.epoch import renew_epoch
+from mentorsync.storage.epoch import renew_epoch, renew_seen_epoch
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.migrator import migrate
 from mentorsync.storage.postgres.engine import PostgresEngine
@@ -31,6 +31,16 @@ async def test_a_new_epoch_is_another_one(engine: Engine) -> None:
     assert change.before != change.after
     assert before.epoch != after.epoch
     assert before[1:] == after[1:]
+
+
+async def test_servers_that_saw_the_same_epoch_renew_it_once(engine: Engine) -> None:
+    """The second one leaves the epoch of the first: receivers that began with it keep their cursors."""
+    reader = engine.open_change_reader()
+    seen = (await reader.position()).epoch
+    renew_seen_epoch(engine, seen)
+    renewed = (await reader.position()).epoch
+    renew_seen_epoch(engine, seen)
+    assert seen != renewed == (await reader.position()).epoch
 
 
 async def test_it_changes_while_the_service_writes(storage: OpenedStorage) -> None:

@@ -71,7 +71,7 @@ def test_the_write_ahead_log_is_emptied_when_it_has_filled_the_disk(
     """The batch is tried once more, and an operator is warned."""
     monkeypatch.setattr(checkpoints, "SMALL_DISK_BYTES", 0)
     event = submit(store)
-    store.tidy()  # the database file has all its pages: only the log grows now
+    store.run_maintenance()  # the database file has all its pages: only the log grows now
     for number in range(WRITES):
         if number == 50:
             fill(disk)

@@ -213,10 +213,10 @@ class TestTrimming:
         for _ in range(10):
             written(store, submit())
         assert execute(url, COUNT) == [(7,)]
-        store.tidy()
+        store.run_maintenance()
         assert execute(url, COUNT) == [(3,)]
         for _ in range(3):
-            store.tidy()
+            store.run_maintenance()
         assert execute(url, "SELECT last_revision FROM heads") == [(10,)]
         assert written(store, submit())[0].sequence == 11
 
@@ -233,7 +233,7 @@ class TestTrimming:
         for _ in range(5):
             written(store, submit())
         execute(url, "DELETE FROM heads WHERE last_revision > 2")
-        store.tidy()
+        store.run_maintenance()
         assert execute(url, "SELECT last_revision FROM heads") == [(2,)]
 
     @pytest.mark.usefixtures("passing")
@@ -259,7 +259,7 @@ class TestTrimming:
             with ThreadPoolExecutor(len(stores)) as threads:
                 list(threads.map(write, stores))
             for store in stores:
-                store.tidy()
+                store.run_maintenance()
         assert caplog.text == ""
         assert execute(url, NEWEST) == [(180,)]
         assert len(execute(url, "SELECT FROM heads WHERE last_revision > 0")) <= len(stores) + 1
@@ -271,7 +271,7 @@ class TestTrimming:
         """The next batch is written, and a later step removes the heads."""
         written(store, submit())
         execute(url, "ALTER TABLE heads RENAME COLUMN last_revision TO hidden")
-        store.tidy()
+        store.run_maintenance()
         assert "old heads of the log were not removed" in caplog.text
         execute(url, "ALTER TABLE heads RENAME COLUMN hidden TO last_revision")
         assert written(store, submit())[0].sequence == 2

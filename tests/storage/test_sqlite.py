@@ -123,7 +123,7 @@ class TestErasure:
     """A deleted reason's bytes leave the files."""
 
     @pytest.mark.parametrize("erase", [DeleteOperation, lambda event_id: UpdateOperation(event_id, None, "")])
-    def test_an_erased_reason_is_gone_after_tidying_up(
+    def test_an_erased_reason_is_gone_after_maintenance(
         self, sqlite_engine: SqliteEngine, path: Path, erase: Any
     ) -> None:
         """Neither the database file nor the write-ahead log holds its bytes."""
@@ -131,10 +131,10 @@ class TestErasure:
         outcomes = commit(store, submits(200, SECRET)).outcomes
         assert SECRET.encode() in bytes_of(path)
         commit(store, [erase(event.sync_event_id) for event in outcomes if isinstance(event, SyncEvent)])
-        store.tidy()
+        store.run_maintenance()
         assert SECRET.encode() not in bytes_of(path)
 
-    def test_tidying_up_does_not_wait_for_a_reader(self, sqlite_engine: SqliteEngine, path: Path) -> None:
+    def test_maintenance_does_not_wait_for_a_reader(self, sqlite_engine: SqliteEngine, path: Path) -> None:
         """A backup may read for a long time: writes must not wait for a checkpoint that waits for it."""
         store = sqlite_engine.open_store()
         (event,) = commit(store, [SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None)]).outcomes
@@ -144,9 +144,9 @@ class TestErasure:
             reader.execute("SELECT count(*) FROM events").fetchone()
             commit(store, [DeleteOperation(event.sync_event_id)])
             started = time.monotonic()
-            store.tidy()
+            store.run_maintenance()
             assert time.monotonic() - started < BUSY_SECONDS
-        store.tidy()
+        store.run_maintenance()
         assert SECRET.encode() not in bytes_of(path)
         store.close()
 
@@ -156,7 +156,7 @@ class TestErasure:
         gone, _stays = commit(store, [*submits(1, SECRET), *submits(1, "harmless")]).outcomes
         assert isinstance(gone, SyncEvent)
         commit(store, [DeleteOperation(gone.sync_event_id)])
-        store.tidy()
+        store.run_maintenance()
         assert SECRET.encode() not in bytes_of(path)
         assert b"harmless" in bytes_of(path)
 
@@ -168,8 +168,8 @@ class TestErasure:
         tidied = threading.Event()
 
         class WatchedStore(store_module.SqliteStore):
-            def tidy(self) -> None:
-                super().tidy()
+            def run_maintenance(self) -> None:
+                super().run_maintenance()
                 tidied.set()
 
         monkeypatch.setattr(engine_module, "SqliteStore", WatchedStore)

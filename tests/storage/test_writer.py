@@ -115,7 +115,7 @@ class WrappedStore:
         store = engine.open_store()
         self.transact: Callable[[Sequence[Operation]], Commit] = store.transact
         self.on_commit: Listener = store.on_commit
-        self.tidy: Callable[[], None] = store.tidy
+        self.run_maintenance: Callable[[], None] = store.run_maintenance
         self.close = store.close
 
 
@@ -130,7 +130,7 @@ async def submit_within_one_second(storage: OpenedStorage) -> SyncEvent:
         return await storage.submit()
 
 
-async def test_a_failing_tidy_is_logged_once_and_does_not_end_the_writer(
+async def test_failing_maintenance_is_logged_once_and_does_not_end_the_writer(
     storage: OpenedStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is tried in every idle moment, and writes succeed all the same."""
@@ -142,12 +142,12 @@ async def test_a_failing_tidy_is_logged_once_and_does_not_end_the_writer(
         raise OSError("no space left on device")
 
     store = WrappedStore(storage.engine)
-    store.tidy = fail
+    store.run_maintenance = fail
     await replace_writer(storage, lambda: store)
     for _ in range(3):
         await asyncio.to_thread(calls.get, timeout=WAIT_SECONDS)
     assert (await asyncio.wait_for(storage.submit(), WAIT_SECONDS)).sequence == 1
-    assert caplog.messages == ["tidying up the database failed: no space left on device"]
+    assert caplog.messages == ["maintenance of the database failed: no space left on device"]
 
 
 class TestWorkAfterACommit:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from mentorsync import __version__
-from mentorsync.cli import main, parse_age, parse_replicas
+from mentorsync.arguments import parse_age, parse_replicas
+from mentorsync.cli import main
 
 COMMANDS = ("up", "serve", "gateway", "migrate", "purge", "new-epoch", "simulate")
 

@@ -93,8 +93,9 @@ class Harness:
         self.feed.on_commit(commit)
         return revision
 
-    async def renew(self) -> None:
-        self.log.epoch += 1
+    async def renew(self, seen: int) -> None:
+        if self.log.epoch == seen:
+            self.log.epoch += 1
 
     @asynccontextmanager
     async def stream(self, *mentor_ids: str, cursor: Cursor | None = None) -> AsyncIterator["Received"]:

@@ -70,6 +70,7 @@ ALLOWED = {
         "mentorsync_gateway",
         "envoy",
     },
+    SERVER / "arguments.py": {"mentorsync.config"},
     SERVER / "config.py": {"mentorsync.storage.urls"},
     SERVER / "dropped_lines.py": set(),
     SERVER / "extras.py": {"mentorsync.config"},

@@ -32,7 +32,7 @@ class Feed:
     def __init__(
         self,
         reader: ChangeReader,
-        renew_epoch: Callable[[], Awaitable[None]],
+        renew_epoch: Callable[[int], Awaitable[None]],
         pauses: Pauses,
         slots: Slots,
         observe: Callable[[float], None],

@@ -30,8 +30,8 @@ class Tail:
     ring of another history replaces it: it has another epoch. With the same epoch, changes were purged unseen.
     """
 
-    def __init__(self, reader: ChangeReader, renew_epoch: Callable[[], Awaitable[None]], pauses: Pauses) -> None:
-        """Must be called on the event loop that runs `follow`. renew_epoch gives the log a new epoch."""
+    def __init__(self, reader: ChangeReader, renew_epoch: Callable[[int], Awaitable[None]], pauses: Pauses) -> None:
+        """Must be called on the event loop that runs `follow`. renew_epoch replaces an epoch of the log."""
         self.ring: Ring | None = None
         self.failure: StorageUnavailableError | None = None  # why there is no ring yet
         self._reader = reader
@@ -146,7 +146,7 @@ class Tail:
                 return True
             if page.position.last_revision < end:  # the database lost commits, by a failover or a restored backup
                 logger.error("the log has gone back from revision %d to %d", end, page.position.last_revision)
-                await self._renew_epoch()
+                await self._renew_epoch(ring.epoch)
                 await self._begin(await self._reader.position())
                 return True
             if page.position.purged_revision > ring.end:  # another process made these changes, and they were purged

@@ -22,6 +22,7 @@ async def simulate(options: argparse.Namespace, token: str | None) -> int:
     """Returns the exit status: 0 if every promise was kept."""
     seed = random.randrange(2**32) if options.seed is None else options.seed  # noqa: S311 - chooses a plan
     api = Api(options.url, token)
+    print(f"writing events to {options.url}", flush=True)
     try:
         if problem := await find_problem(api):
             print(f"mentorsync: {options.url} {problem}", file=sys.stderr)

@@ -11,7 +11,7 @@ from mentorsync.storage.errors import StorageSetupError
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.sqlite.engine import SqliteEngine
 from mentorsync.storage.store import Store
-from mentorsync.storage.urls import PERCENT_ENCODING, is_clear
+from mentorsync.storage.urls import PERCENT_ENCODING, is_unambiguous
 
 SQLITE_PREFIX = "sqlite:///"
 POSTGRES_PREFIXES = ("postgresql://", "postgres://")
@@ -22,6 +22,9 @@ class Engine(Protocol):
 
     is_shared: bool
     """Whether several servers may serve the database at the same time."""
+
+    epoch: Any
+    """The SQL expression of a position's epoch, in a query of HistoryModel."""
 
     @property
     def failures(self) -> tuple[type[Exception], ...]:
@@ -68,7 +71,7 @@ def open_engine(url: str) -> Engine:
         if path and path != ":memory:" and not path.endswith("/"):
             return SqliteEngine(Path(path))
     if url.startswith(POSTGRES_PREFIXES):
-        if not is_clear(url):
+        if not is_unambiguous(url):
             raise StorageSetupError(f"the database URL is ambiguous: {PERCENT_ENCODING}")
         return _postgres_engine(url)
     raise StorageSetupError(

@@ -44,7 +44,7 @@ class Store(Protocol):
     def on_commit(self, commit: Commit) -> None:
         """Does the engine's work after a commit, such as checkpoints. A failure here changes no outcome."""
 
-    def tidy(self) -> None:
+    def run_maintenance(self) -> None:
         """Does maintenance that is best done while there are no writes."""
 
     def close(self) -> None: ...

@@ -15,7 +15,7 @@ PERCENT_ENCODING = (
 )
 
 
-def is_clear(url: str) -> bool:
+def is_unambiguous(url: str) -> bool:
     """Whether it is certain which part of a PostgreSQL database's URL is the password."""
     return URL.fullmatch(url) is not None
 

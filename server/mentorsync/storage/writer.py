@@ -54,7 +54,9 @@ class Writer:
         self._availability = FailureLog(
             logger, "storage is unavailable, writes fail", "storage is available again, writes succeed"
         )
-        self._tidying = FailureLog(logger, "tidying up the database failed", "tidying up the database works again")
+        self._maintenance = FailureLog(
+            logger, "maintenance of the database failed", "maintenance of the database works again"
+        )
         self._queue = WriteQueue()
         self._busy_since: float | None = time.monotonic()  # opening the store counts as work
         self._loop = asyncio.get_running_loop()
@@ -137,11 +139,11 @@ class Writer:
             self._transact(store, [], [])  # finds out whether writes work again
             return
         try:
-            store.tidy()
+            store.run_maintenance()
         except Exception as error:  # noqa: BLE001 - the writer goes on, and tries again in the next idle second
-            self._tidying.fail(error)
+            self._maintenance.fail(error)
         else:
-            self._tidying.succeed()
+            self._maintenance.succeed()
 
     def _write_batch(self, store: Store, batch: list[QueuedWrite]) -> list[Commit]:
         """Writes a batch, answers its callers, and returns its commits: none if all writes were cancelled."""

@@ -23,23 +23,32 @@ LISTENERS = (GRPC_ADDRESS, REST_ADDRESS, METRICS_ADDRESS, GATEWAY_ADMIN_ADDRESS,
 
 
 def check_addresses(settings: Namespace) -> None:
-    """Raises SettingsError when two settings name one address, or an address cannot be bound."""
+    """Raises SettingsError when two settings name one address, or addresses cannot be bound."""
     users: dict[Address, Setting] = {}
+    addresses: dict[str, Address] = {}
     for setting in LISTENERS:
-        address = getattr(settings, setting.name)
+        address = getattr(settings, setting.name, None)
         if address is None:
             continue
         if address.port and address in users:
             raise SettingsError(f"{users[address].variable} and {setting.variable} are both {address}")
         users[address] = setting
-        try:
-            check_free(setting.variable, address)
-        except GatewayError as error:
-            raise SettingsError(str(error)) from error
+        addresses[setting.variable] = address
+    try:
+        check_free(addresses)
+    except GatewayError as error:
+        raise SettingsError(str(error)) from error
 
 
-def check_free(setting: str, address: tuple[str, int]) -> None:
-    """Raises GatewayError when an address cannot be bound. Envoy's own message would not name the setting."""
+def check_free(addresses: Mapping[str, tuple[str, int]]) -> None:
+    """Raises GatewayError with all addresses that cannot be bound. Envoy would name the first, without its setting."""
+    problems = [problem for setting, address in addresses.items() if (problem := _problem(setting, address))]
+    if problems:
+        raise GatewayError("; ".join(problems))
+
+
+def _problem(setting: str, address: tuple[str, int]) -> str | None:
+    """Why an address cannot be bound."""
     host, port = address
     try:
         with socket.socket(_family(host)) as probe:
@@ -51,7 +60,8 @@ def check_free(setting: str, address: tuple[str, int]) -> None:
         reason = f"cannot be listened on: {error.strerror}"
         if is_taken:
             reason = "is taken by another process: stop that process, or set another address"
-        raise GatewayError(f"{setting} {host}:{port} {reason}") from error
+        return f"{setting} {host}:{port} {reason}"
+    return None
 
 
 def with_free_ports(settings: Namespace, *names: Setting) -> Namespace:
@@ -81,7 +91,7 @@ def held(addresses: Mapping[str, tuple[str, int]]) -> Iterator[dict[str, int]]:
     with ExitStack() as stack:
         ports = {}
         for setting, (host, port) in addresses.items():
-            check_free(setting, (host, port))
+            check_free({setting: (host, port)})
             holder = stack.enter_context(socket.socket(_family(host)))
             ports[setting] = _hold(holder, setting, (host, port))
         yield ports

@@ -65,7 +65,7 @@ class AdminClient:
         """Makes /healthz answer 503, so that load balancers stop sending requests."""
         await self._call("POST", "/healthcheck/fail")
 
-    async def ask_callers_to_leave(self) -> None:
+    async def start_drain(self) -> None:
         """From now on answers carry `connection: close`, or GOAWAY on HTTP/2. New connections are still accepted."""
         await self._call("POST", "/drain_listeners?graceful&skip_exit")
 

@@ -89,7 +89,8 @@ async def gateway(settings: Namespace, output: Output) -> int:
         envoy = Envoy("the gateway", config, output.write_log)
         await supervisor.start(envoy)
         addresses = {name: str(Address(*address)) for name, address in envoy.addresses.items()}
-        output.print(json.dumps({"event": "ready"} | addresses))
+        upstreams = [str(upstream) for upstream in settings.upstream]
+        output.print(json.dumps({"event": "ready"} | addresses | {"upstreams": upstreams}))
         await watch([envoy], [], output.say)
 
     with tempfile.TemporaryDirectory(prefix="mentorsync-") as directory:  # readable by this user alone

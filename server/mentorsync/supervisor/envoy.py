@@ -17,7 +17,7 @@ from mentorsync.logs import DESCRIPTOR_VARIABLE
 from mentorsync.supervisor.addresses import check_free
 from mentorsync.supervisor.admin import ADMIN_FAILURES, AdminClient
 from mentorsync.supervisor.child import Child
-from mentorsync.supervisor.envoy_failure import failure
+from mentorsync.supervisor.envoy_failure import failure, python_exception
 from mentorsync.supervisor.part import Address
 from mentorsync.supervisor.pipe import open_pipe
 from mentorsync.supervisor.relay import Relay, Write
@@ -62,11 +62,10 @@ class Envoy:
     async def start(self) -> None:
         """Starts Envoy and returns once it serves.
 
-        Raises GatewayError when an address is taken, when Envoy cannot be run, ends at once, or takes too long;
+        Raises GatewayError when addresses are taken, when Envoy cannot be run, ends at once, or takes too long;
         HostModuleError when it cannot host Python.
         """
-        for setting, address in exclusive_addresses(self._config).items():
-            check_free(setting, address)
+        check_free(exclusive_addresses(self._config))
         relay = Relay(self._write, holds_back=True)
         with tempfile.TemporaryDirectory(prefix="mentorsync-gateway-") as directory:  # readable by this user alone
             self._child = await self._start_child(directory, relay)
@@ -77,7 +76,7 @@ class Envoy:
             except BaseException as error:
                 await self.kill()
                 if isinstance(error, TimeoutError):
-                    raise _late(relay) from error
+                    raise _timeout_error(relay) from error
                 raise
         relay.release()
 
@@ -116,7 +115,7 @@ class Envoy:
 
     async def _finish_requests(self) -> None:
         """Asks callers to close their connections, closes the listeners, and waits for the requests in flight."""
-        await self._admin.ask_callers_to_leave()
+        await self._admin.start_drain()
         await asyncio.sleep(CLOSE_SECONDS)
         await self._admin.close_listeners()
         await self._wait_until_quiet()
@@ -158,10 +157,13 @@ async def _wait_until_live(child: Child, admin_address_path: Path, relay: Relay)
             if await admin.is_live():
                 return admin
         await asyncio.sleep(POLL_SECONDS)
-    raise failure(await child.wait(), relay.last_messages())
+    status, messages = await child.wait(), relay.last_messages()
+    if python_exception(messages):
+        relay.release()  # a mistake in the program needs the whole traceback
+    raise failure(status, messages)
 
 
-def _late(relay: Relay) -> GatewayError:
+def _timeout_error(relay: Relay) -> GatewayError:
     """The error of a start that took too long. The held lines show how far the start got."""
     relay.release()
     messages = relay.last_messages()

@@ -6,6 +6,10 @@ import signal
 from mentorsync_gateway.errors import GatewayError, HostModuleError
 
 APPLICATION_FAILURE = re.compile(r"Application startup failed: (.*)")  # pyvoy's text, then the application's
+PYTHON_FAILURES = (
+    "Failed to initialize ASGI app",
+    "Exception in ASGI lifespan",
+)  # pyvoy's texts; a traceback follows in the same message
 CRASH = re.compile(r"assert failure|FATAL|panic|Too many open files|Out of memory|Cannot allocate memory")
 
 
@@ -14,12 +18,20 @@ def failure(status: int, messages: list[str]) -> GatewayError:
     for message in messages:
         if refusal := APPLICATION_FAILURE.search(message):
             return GatewayError(refusal[1])
+    if exception := python_exception(messages):
+        return GatewayError(f"the service cannot start: {exception}")
     if status < 0:
         return GatewayError(f"Envoy was ended by {signal.Signals(-status).name}: {_crash(messages)}")
     cause = messages[-1] if messages else "it logged nothing"
     if "Failed to load dynamic module" in cause:
         return HostModuleError(f"Envoy cannot host Python here: {cause}")
     return GatewayError(f"Envoy ended with status {status}: {cause}")
+
+
+def python_exception(messages: list[str]) -> str | None:
+    """The exception that kept the application from its start: the last line of the first traceback."""
+    failures = (message for message in messages if message.startswith(PYTHON_FAILURES))
+    return next((message.splitlines()[-1] for message in failures), None)
 
 
 def _crash(messages: list[str]) -> str:

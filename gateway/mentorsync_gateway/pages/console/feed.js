@@ -120,6 +120,7 @@ export class LiveFeed {
       }
     } finally {
       silence.stop();
+      this.#attempt.abort(); // otherwise, after an unreadable event, the stream stays open during the next one
     }
   }
 

@@ -17,8 +17,11 @@ from mentorsync.storage.statements import OF_THE_MENTOR, SNAPSHOT_LIMIT, compile
 
 # Each promotion of a standby begins a new timeline, which may lack the last revisions of the old one and then give
 # them to other changes. So the timeline is a part of the epoch: no cursor of the old timeline is continued on the new
-# one. On a standby itself the function fails, as it should: a standby may lack revisions, too.
+# one, also if nothing was lost. Whether something was lost cannot be known: a server that starts after the promotion
+# has not seen the old log's end, and the new log may have grown past it since. On a standby itself the function fails,
+# as it should: a standby may lack revisions, too.
 TIMELINE = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"
+EPOCH = SQL(f"(epoch # {TIMELINE})")
 
 
 class PostgresChangeStatements:
@@ -27,7 +30,7 @@ class PostgresChangeStatements:
     def __init__(self, database: Database) -> None:
         parameter = SQL(database.param)
         head = newest_head(HeadModel.last_revision, HeadModel.first_pending).alias("head")
-        epoch = SQL(f"(epoch # {TIMELINE})").alias("epoch")
+        epoch = EPOCH.alias("epoch")
         position = HistoryModel.select(epoch, head.c.last_revision, head.c.first_pending, HistoryModel.purged_revision)
         position = position.join(head, JOIN.CROSS).where(THE_HISTORY).alias("position")
         self.position = compiled(Select([position], position_columns(position)), database)

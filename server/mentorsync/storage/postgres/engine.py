@@ -11,7 +11,7 @@ from psycopg.errors import LockNotAvailable
 from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.change_reader import ChangeReader
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
-from mentorsync.storage.postgres.change_statements import PostgresChangeStatements
+from mentorsync.storage.postgres.change_statements import EPOCH, PostgresChangeStatements
 from mentorsync.storage.postgres.connections import (
     CLOCK,
     FAILURES,
@@ -41,6 +41,7 @@ class PostgresEngine:
     """
 
     is_shared = True
+    epoch = EPOCH
     failures = FAILURES
 
     def __init__(

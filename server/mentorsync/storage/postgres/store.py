@@ -80,7 +80,7 @@ class PostgresStore:
         """Removes a few old heads of the log, once in many commits."""
         self._trim(lambda: self._trimmer.committed(commit.head.last_revision))
 
-    def tidy(self) -> None:
+    def run_maintenance(self) -> None:
         """Removes a few old heads of the log."""
         if not self._is_down:
             self._trim(self._trimmer.step)

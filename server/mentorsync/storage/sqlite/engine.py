@@ -15,6 +15,7 @@ from mentorsync.domain.ledger import draw_event_id
 from mentorsync.storage.change_reader import ChangeReader
 from mentorsync.storage.change_statements import ChangeStatements
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
+from mentorsync.storage.models import HistoryModel
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Row
 from mentorsync.storage.sqlite.checkpoints import FAILURES
@@ -55,6 +56,7 @@ class SqliteEngine:
     """The database in one file. `clock` and `new_event_id` are for tests."""
 
     is_shared = False
+    epoch = HistoryModel.epoch
     failures = (*FAILURES, StorageUnavailableError)
 
     def __init__(

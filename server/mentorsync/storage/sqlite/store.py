@@ -83,7 +83,7 @@ class SqliteStore:
         self._may_hold_erased_text = self._may_hold_erased_text or commit.has_erased_text
         self._checkpoints.committed(len(commit.outcomes))
 
-    def tidy(self) -> None:
+    def run_maintenance(self) -> None:
         """Empties the write-ahead log if it may hold erased text. If a reader prevents that, it is tried again."""
         if self._may_hold_erased_text:
             connection = self._connection()
