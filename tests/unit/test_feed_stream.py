@@ -283,6 +283,33 @@ async def test_a_log_that_went_back_gets_a_new_epoch(harness: Harness) -> None:
     assert Cursor.parse(current.cursor)[:2] == (8, 1)
 
 
+async def test_who_begins_before_a_loss_is_noticed_gets_nothing_that_was_lost() -> None:
+    """The memory of the log still has the lost change, and the database has the state before it."""
+    async with Harness.running(pause_seconds=60) as harness, harness.stream() as first:
+        assert await kinds(first, 1) == ["CURRENT"]
+        harness.commit()
+        harness.commit()
+        await first.until_event(2)
+        harness.log.changes.pop()
+        async with harness.stream("mntr_1") as received:
+            snapshot, current = [await received.next() for _ in range(2)]
+    assert (snapshot.kind, current.kind) == (Response.SNAPSHOT, Response.CURRENT)
+    assert Cursor.parse(current.cursor)[:2] == (8, 1)
+
+
+async def test_a_cursor_of_a_history_that_another_server_noticed_first_is_continued() -> None:
+    """This server waits until it knows the history, too."""
+    async with Harness.running(pause_seconds=60) as harness, harness.stream() as first:
+        assert await kinds(first, 1) == ["CURRENT"]
+        harness.commit()
+        await first.until_event(1)
+        harness.log.epoch += 1
+        async with harness.stream(cursor=Cursor(8, 1, filter_hash([]))) as received:
+            current = await received.next()
+    assert current.kind == Response.CURRENT
+    assert Cursor.parse(current.cursor)[:2] == (8, 1)
+
+
 async def test_changes_that_were_purged_before_they_were_read_expire_open_streams(harness: Harness) -> None:
     """Another process made and purged them between two reads. Their events may be among those that a receiver has."""
     harness.log.write()

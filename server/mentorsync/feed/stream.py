@@ -87,13 +87,26 @@ class Stream:
 
     async def _continue_after(self, cursor: Cursor) -> None:
         if cursor.epoch != self._ring.epoch:
-            raise ResetError(ResetReason.FOREIGN)
+            await self._wait_for_history(cursor.epoch)
         if cursor.filter_hash != self._filter_hash:
             raise ResetError(ResetReason.FILTER_CHANGED)
         if cursor.revision > self._among.end:
             await self._wait_for_log(cursor.revision)
         self._among.place(self.subscriber, cursor.revision)
         self._is_current = False
+
+    async def _wait_for_history(self, epoch: int) -> None:
+        """Waits until the ring has the database's history, if that is the cursor's: another server or event loop, which
+        learnt of it first, has given the cursor.
+        """
+        for _ in range(EPOCH_TRIES):
+            if (await self._read(self._reader.position())).epoch != epoch:
+                break
+            await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
+            self._ring = await self._among.wait_for_ring()
+            if self._ring.epoch == epoch:
+                return
+        raise ResetError(ResetReason.FOREIGN)
 
     async def _wait_for_log(self, revision: int) -> None:
         """Waits until the database has a revision: it may be a replica that is behind."""
@@ -123,12 +136,15 @@ class Stream:
         raise StorageUnavailableError("the log has another history than its end")
 
     async def _is_state_sent(self) -> bool:
-        """Sends nothing if the state is of another history than the ring."""
+        """Sends nothing if the state is of another history than the ring. If it is older than the end of the ring, the
+        database has lost changes that the ring still has.
+        """
+        end = self._among.end
         state = PresentState(self._reader, self._among.pages, self._request.mentor_ids, self._format)
         async with aclosing(state.messages()) as messages:
             first = await anext(messages, None)
             self._ring = await self._among.wait_for_ring()
-            if state.position.epoch != self._ring.epoch:
+            if state.position.epoch != self._ring.epoch or state.position.last_revision < end:
                 return False
             self._among.place(self.subscriber, state.position.last_revision)
             if first is not None:
@@ -205,7 +221,7 @@ class Stream:
 
     def _check(self, position: LogPosition) -> None:
         """Raises ResetError if the database no longer has all changes after the receiver's position."""
-        if position.epoch != self._ring.epoch:
+        if position.epoch != self._ring.epoch or position.last_revision < self.subscriber.position:
             raise ResetError(ResetReason.FOREIGN)
         if position.purged_revision > self.subscriber.position:
             raise ResetError(ResetReason.EXPIRED)
