@@ -298,7 +298,7 @@ async def test_who_begins_before_a_loss_is_noticed_gets_nothing_that_was_lost() 
 
 
 async def test_a_cursor_of_a_history_that_another_server_noticed_first_is_continued() -> None:
-    """This server waits until it knows the history, too."""
+    """The stream waits until its own server knows the history, too."""
     async with Harness.running(pause_seconds=60) as harness, harness.stream() as first:
         assert await kinds(first, 1) == ["CURRENT"]
         harness.commit()
