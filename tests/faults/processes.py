@@ -115,7 +115,7 @@ class Up:
     def replicas(self) -> list[int]:
         """The ids of the running replica processes. With --separate, the gateway is not one of them."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        servers = [pid for pid in children if b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+        servers = [pid for pid in children if b"serve" in _arguments(pid)]
         return [int(pid) for pid in servers or children]
 
     async def wait_until_replaced(self, *pids: int, within: float = 20.0) -> None:
@@ -126,6 +126,14 @@ class Up:
             for admin in self.admin:
                 while not await _sees_healthy_servers(client, admin):
                     await asyncio.sleep(POLL_SECONDS)
+
+
+def _arguments(pid: str) -> list[bytes]:
+    """Those of a process, or none if it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 async def _sees_healthy_servers(client: httpx.AsyncClient, admin: str) -> bool:
