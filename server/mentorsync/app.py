@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import NamedTuple
 
-from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, STOP_DESCRIPTOR_VARIABLE, Address, SettingsError
+from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, STOP_DESCRIPTOR_VARIABLE, SettingsError
 from mentorsync.dropped_lines import dropped_by_supervisor
 from mentorsync.feed.feed import Feed
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.slots import Slots
+from mentorsync.kinds import Address
 from mentorsync.logs import LineWriter, print_without_waiting
 from mentorsync.metrics import Metrics
 from mentorsync.metrics_server import MetricsServer

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from mentorsync.config import GRPC_ADDRESS, Address, parse_address, parse_count
+from mentorsync.config import GRPC_ADDRESS
+from mentorsync.kinds import Address, parse_address, parse_count
 
 Parsed = TypeVar("Parsed")
 

@@ -12,10 +12,10 @@ from mentorsync.config import (
     JWT_JWKS,
     TLS_CERTIFICATE,
     TLS_KEY,
-    Address,
     Setting,
     SettingsError,
 )
+from mentorsync.kinds import Address
 
 
 def is_loopback(address: Address) -> bool:

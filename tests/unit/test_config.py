@@ -13,11 +13,11 @@ from mentorsync.config import (
     METRICS_ADDRESS,
     PAGES,
     REST_ADDRESS,
-    Address,
     Setting,
     SettingsError,
     resolve,
 )
+from mentorsync.kinds import Address, Kind
 
 ALL = (
     DATABASE_URL,
@@ -68,7 +68,7 @@ def test_a_flag_overrides_the_variable_which_overrides_the_default() -> None:
 )
 def test_an_address_is_host_and_port(text: str, address: Address) -> None:
     """An address prints as it was written."""
-    assert GRPC_ADDRESS.parse(text) == address
+    assert GRPC_ADDRESS.kind.parse(text) == address
     assert str(address) == text
 
 
@@ -123,7 +123,7 @@ def test_a_parsers_error_reveals_no_secret() -> None:
     def parse(text: str) -> str:
         raise ValueError(f"Port could not be cast to integer value as {text!r}")
 
-    setting = Setting("token", "", parse, "must be a token", "a token", is_secret=True)
+    setting = Setting("token", "", Kind(parse, "must be a token"), "a token", is_secret=True)
     with pytest.raises(SettingsError) as raised:
         resolve(Namespace(token=SECRET), (setting,), {})
     assert str(raised.value) == "MENTORSYNC_TOKEN (or --token) must be a token"
@@ -132,11 +132,11 @@ def test_a_parsers_error_reveals_no_secret() -> None:
 
 def test_log_levels_may_be_written_in_capitals() -> None:
     """The value is in small letters."""
-    assert LOG_LEVEL.parse("WARNING") == "warning"
+    assert LOG_LEVEL.kind.parse("WARNING") == "warning"
 
 
 def test_the_gateways_grpc_listener_is_off_unless_it_has_an_address() -> None:
     """No variable, or an empty one, means that there is no listener."""
     for environment in ({}, {GATEWAY_GRPC_ADDRESS.variable: ""}):
         assert resolve(Namespace(), (GATEWAY_GRPC_ADDRESS,), environment).gateway_grpc_address is None
-    assert GATEWAY_GRPC_ADDRESS.parse("127.0.0.1:50050") == Address("127.0.0.1", 50_050)
+    assert GATEWAY_GRPC_ADDRESS.kind.parse("127.0.0.1:50050") == Address("127.0.0.1", 50_050)

@@ -14,10 +14,10 @@ from mentorsync.config import (
     GRPC_ADDRESS,
     METRICS_ADDRESS,
     REST_ADDRESS,
-    Address,
     Setting,
     SettingsError,
 )
+from mentorsync.kinds import Address
 
 LISTENERS = (GRPC_ADDRESS, REST_ADDRESS, METRICS_ADDRESS, GATEWAY_ADMIN_ADDRESS, GATEWAY_GRPC_ADDRESS)
 

@@ -24,11 +24,11 @@ from mentorsync.config import (
     METRICS_ADDRESS,
     REST_ADDRESS,
     STREAMS_PER_ADDRESS,
-    Address,
     Setting,
     variables,
 )
 from mentorsync.dropped_lines import VARIABLE
+from mentorsync.kinds import Address
 from mentorsync.open_doors import warnings
 from mentorsync.supervisor.addresses import held, with_free_ports
 from mentorsync.supervisor.child import Child

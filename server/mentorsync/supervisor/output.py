@@ -4,8 +4,8 @@ import secrets
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 
-from mentorsync.config import Address
 from mentorsync.dropped_lines import DroppedLines
+from mentorsync.kinds import Address
 from mentorsync.log_text import Render
 from mentorsync.logs import STANDARD_ERROR, STANDARD_OUTPUT
 from mentorsync.storage.urls import without_credentials

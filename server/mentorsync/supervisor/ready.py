@@ -5,7 +5,7 @@ import ssl
 from http import HTTPStatus
 from typing import NamedTuple
 
-from mentorsync.config import Address
+from mentorsync.kinds import Address
 from mentorsync.supervisor.part import PartError
 from mentorsync.time_limits import READY_SECONDS
 

@@ -18,10 +18,10 @@ from mentorsync.config import (
     STREAMS_PER_ADDRESS,
     TLS_CERTIFICATE,
     TLS_KEY,
-    parse_address,
     variables,
 )
 from mentorsync.dropped_lines import VARIABLE, DroppedLines
+from mentorsync.kinds import parse_address
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.part import Address, PartError
 from mentorsync.supervisor.relay import Relay, Write

@@ -4,7 +4,8 @@ import asyncio
 import signal
 from argparse import Namespace
 
-from mentorsync.config import GATEWAY_ADMIN_ADDRESS, GRPC_ADDRESS, REST_ADDRESS, Address, resolve
+from mentorsync.config import GATEWAY_ADMIN_ADDRESS, GRPC_ADDRESS, REST_ADDRESS, resolve
+from mentorsync.kinds import Address
 from mentorsync.supervisor.envoy import Envoy
 from mentorsync.supervisor.output import Output
 from mentorsync.time_limits import STOP_SECONDS

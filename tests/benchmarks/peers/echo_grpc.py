@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from mentorsync.config import GRPC_ADDRESS, Address, resolve
+from mentorsync.config import GRPC_ADDRESS, resolve
+from mentorsync.kinds import Address
 from mentorsync.rpc.grpcio_server import OPTIONS
 from mentorsync.rpc.service import SERVICE_NAME
 
