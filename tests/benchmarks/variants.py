@@ -17,7 +17,7 @@ from tests.benchmarks.peers.orm_models import open_database
 from tests.benchmarks.processes import Program, python_module
 from tests.benchmarks.subjects import Disk, Server, StorageWriters, Subject
 from tests.edge.certificates import Authority
-from tests.edge.tokens import AUDIENCE, ISSUER, Issuer
+from tests.edge.tokens import Issuer, jwt_settings
 from tests.postgres_server import PostgresServer
 
 FREE_ADDRESSES = {f"MENTORSYNC_{name}_ADDRESS": "127.0.0.1:0" for name in ("GRPC", "REST", "METRICS", "GATEWAY_ADMIN")}
@@ -93,10 +93,8 @@ def start_up_with_locks(resources: RoundResources) -> Callable[[], Server]:
     issuer, keys = Issuer(), folder / "keys.json"
     issuer.publish(keys)
     pair = Authority(folder).issue("server", "127.0.0.1")
-    tls = {"tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
-    jwt = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(keys)}
-    program = resources.program(MENTORSYNC, "up", url=events.url, **tls, **jwt)
-    token = issuer.token(mentor_id=None, scope="mentorsync.admin")
+    program = resources.program(MENTORSYNC, "up", url=events.url, **pair.settings, **jwt_settings(keys))
+    token = issuer.administrator()
     return lambda: Server(program.wait_for(UP_REST), [program], events, token=token)
 
 

@@ -13,7 +13,7 @@ from tests.browser.conftest import NewPage
 from tests.client.losing_proxy import LosingProxy
 from tests.contract import BASE
 from tests.edge.conftest import running_up
-from tests.edge.tokens import AUDIENCE, ISSUER, Issuer
+from tests.edge.tokens import Issuer, jwt_settings
 from tests.up_process import UpProcess
 
 MAX_ROWS = 200
@@ -176,9 +176,8 @@ async def test_a_token_is_asked_for_and_used(new_page: NewPage, tmp_path: Path) 
     """The page itself is public. A token that is not valid is reported, and a valid one reaches its mentor alone."""
     issuer, keys = Issuer(), tmp_path / "keys.json"
     issuer.publish(keys)
-    locks = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(keys)}
     page = await new_page(expected="responded with a status of 40")
-    with running_up(tmp_path, "embedded", **locks) as up:
+    with running_up(tmp_path, "embedded", **jwt_settings(keys)) as up:
         await page.goto(f"{up.url}/console")
         token = page.get_by_label("This service requires an access token")
         await expect(token).to_be_focused()

@@ -21,6 +21,11 @@ class Pair(NamedTuple):
     certificate: Path
     key: Path
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Those of a service that shows the certificate."""
+        return {"tls_certificate": str(self.certificate), "tls_key": str(self.key)}
+
 
 class Authority:
     """A certificate authority. Its own certificate is in `ca`, and all its files are in `folder`."""

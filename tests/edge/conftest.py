@@ -19,7 +19,7 @@ from mentorsync_gateway.locks.values import Locks
 
 from tests.edge.certificates import Authority, Pair
 from tests.edge.mirror import reflection
-from tests.edge.tokens import AUDIENCE, ISSUER, Issuer
+from tests.edge.tokens import Issuer, jwt_settings
 from tests.rest.conftest import FREE_PORT, Run, StubServer, running_gateway, running_stub
 from tests.rest.conftest import run as run  # noqa: PLC0414 - the fixture, for the tests of this folder too
 from tests.server_process import Database
@@ -90,19 +90,16 @@ def locked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def lock_settings(authority: Authority, server: Pair, jwks: Path) -> dict[str, str]:
-    return tls_settings(server) | {
-        "grpc_client_ca": str(authority.ca),
-        "jwt_issuer": ISSUER,
-        "jwt_audience": AUDIENCE,
-        "jwt_jwks": str(jwks),
-        "rate_limit": str(RATE_LIMIT),
-        "trusted_proxies": "1",
-        "cors_origins": f"{ORIGIN},https://other.example",
-    }
-
-
-def tls_settings(pair: Pair) -> dict[str, str]:
-    return {"tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
+    return (
+        server.settings
+        | jwt_settings(jwks)
+        | {
+            "grpc_client_ca": str(authority.ca),
+            "rate_limit": str(RATE_LIMIT),
+            "trusted_proxies": "1",
+            "cors_origins": f"{ORIGIN},https://other.example",
+        }
+    )
 
 
 @contextmanager

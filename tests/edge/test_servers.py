@@ -15,7 +15,7 @@ from mentorsync_gateway.locks.values import Certificate, Locks, Upstream
 
 from tests.contract import BASE
 from tests.edge.certificates import Authority, Pair, put
-from tests.edge.conftest import call, tls_settings
+from tests.edge.conftest import call
 from tests.rest.answers import wait_for_status
 from tests.rest.conftest import FREE_PORT, Run, running_gateway
 from tests.server_process import Database, ServerProcess, wait_until
@@ -34,7 +34,7 @@ def server(servers: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("server")
     database = Database(folder / "mentorsync.db")
     database.migrate()
-    settings = tls_settings(servers.issue("server", "127.0.0.1")) | {"grpc_client_ca": str(servers.ca)}
+    settings = servers.issue("server", "127.0.0.1").settings | {"grpc_client_ca": str(servers.ca)}
     variables = {f"MENTORSYNC_{name.upper()}": value for name, value in settings.items()}
     process = ServerProcess(database, folder / "server.log", variables=variables)
     yield process
@@ -111,7 +111,7 @@ def test_a_gateway_checks_the_servers_name(run: Run, tmp_path: Path, servers: Au
     """A certificate for another host is not accepted, although the authority is the right one."""
     database = Database(tmp_path / "mentorsync.db")
     database.migrate()
-    settings = tls_settings(servers.issue("elsewhere", "elsewhere.example"))
+    settings = servers.issue("elsewhere", "elsewhere.example").settings
     variables = {f"MENTORSYNC_{name.upper()}": value for name, value in settings.items()}
     server = ServerProcess(database, tmp_path / "server.log", variables=variables)
     try:

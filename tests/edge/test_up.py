@@ -14,7 +14,7 @@ from tests.contract import BASE
 from tests.databases import Databases
 from tests.edge.certificates import Authority, Pair
 from tests.edge.conftest import ORIGIN, Locked, lock_settings, running_up, trust
-from tests.edge.tokens import AUDIENCE, ISSUER, Issuer, bearer
+from tests.edge.tokens import Issuer, bearer, jwt_settings
 from tests.server_process import wait_until
 
 
@@ -82,13 +82,12 @@ def test_keys_may_come_from_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Over https. The machine must trust the authority of the URL's host."""
     authority, issuer = Authority(tmp_path), Issuer()
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca))
-    with served(issuer.key_set(), authority.issue("issuer", "localhost")) as url:
-        settings = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": url}
-        with running_up(tmp_path, "embedded", **settings) as up:
-            assert httpx.get(f"{up.url}{BASE}", headers=bearer(issuer.token())).status_code == httpx.codes.OK
-            assert (
-                httpx.get(f"{up.url}{BASE}", headers=bearer(Issuer().token())).status_code == httpx.codes.UNAUTHORIZED
-            )
+    with (
+        served(issuer.key_set(), authority.issue("issuer", "localhost")) as url,
+        running_up(tmp_path, "embedded", **jwt_settings(url)) as up,
+    ):
+        assert httpx.get(f"{up.url}{BASE}", headers=bearer(issuer.token())).status_code == httpx.codes.OK
+        assert httpx.get(f"{up.url}{BASE}", headers=bearer(Issuer().token())).status_code == httpx.codes.UNAUTHORIZED
 
 
 def test_an_open_door_is_reported(tmp_path: Path) -> None:

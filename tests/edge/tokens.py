@@ -35,6 +35,10 @@ class Issuer:
         """A valid token for one mentor. `claims` are added or replaced; None removes one."""
         return jwt.encode(self._claims(claims), self._key, "RS256", {"kid": self._name})
 
+    def administrator(self) -> str:
+        """A valid token that reaches every mentor."""
+        return self.token(mentor_id=None, scope="mentorsync.admin")
+
     def unsigned(self) -> str:
         return jwt.encode(self._claims({}), "", "none")
 
@@ -42,6 +46,11 @@ class Issuer:
         now = int(time.time())
         usual = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + HOUR, "mentor_id": "mntr_1"}
         return {name: value for name, value in (usual | changes).items() if value is not None}
+
+
+def jwt_settings(jwks: Path | str) -> dict[str, str]:
+    """Those of a service that requires tokens of an `Issuer`. jwks: a file, or a URL."""
+    return {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(jwks)}
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ In both layouts: whole processes that share their addresses, and servers behind 
 import asyncio
 import os
 import signal
-import socket
 import ssl
 import sys
 import time
@@ -21,8 +20,8 @@ import pytest
 from mentorsync.storage.postgres.heads import LOG_LOCK
 from mentorsync.time_limits import CLOSE_SECONDS, MAX_FAILED_PINGS, PING_PAUSE_SECONDS, PING_SECONDS
 
-from tests.edge.certificates import Authority, put
-from tests.edge.tokens import AUDIENCE, ISSUER, Issuer, bearer
+from tests.edge.certificates import Authority
+from tests.edge.tokens import Issuer, bearer, jwt_settings
 from tests.faults.callers import Callers, snapshot
 from tests.faults.damage import check_database
 from tests.faults.load import CALL_SECONDS, Load, grpc_submit, rest_submit
@@ -106,37 +105,24 @@ async def test_replacement_on_hangup_with_locks(postgres: PostgresServer, tmp_pa
     authority, issuer, keys = Authority(tmp_path), Issuer(), tmp_path / "keys.json"
     issuer.publish(keys)
     pair = authority.issue("server", "127.0.0.1")
-    locks = {"tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
-    locks |= {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE, "jwt_jwks": str(keys)}
     trusted = ssl.create_default_context(cafile=authority.ca)
-    headers = bearer(issuer.token(mentor_id=None, scope="mentorsync.admin"))
+    headers = bearer(issuer.administrator())
     url = postgres.url("mentorsync")
     async with (
-        Up.running(url, 2, **locks) as up,
+        Up.running(url, 2, **pair.settings, **jwt_settings(keys)) as up,
         httpx.AsyncClient(base_url=up.rest, verify=trusted, headers=headers, timeout=20) as client,
         Load.running(rest_submit(client), "rest-") as load,
     ):
         await load.wait_for_answers()
-        renewed = authority.issue("renewed", "127.0.0.1")
-        put(pair.certificate, renewed.certificate.read_bytes())
-        put(pair.key, renewed.key.read_bytes())
+        authority.issue("server", "127.0.0.1")
         before = up.replicas()
         up.signal(signal.SIGHUP)
         await up.wait_until_replaced(*before)
         await load.wait_for_answers(within=RECOVERY_SECONDS)
-        shown = await asyncio.to_thread(shown_certificate, client.base_url.port, trusted)
-        assert shown == ssl.PEM_cert_to_DER_cert(renewed.certificate.read_text())
+        shown = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", client.base_url.port or 0))
+        assert shown == pair.certificate.read_text()
         assert not load.unavailable
     check_database(url, load)
-
-
-def shown_certificate(port: int | None, trusted: ssl.SSLContext) -> bytes | None:
-    """What the listener shows to a newcomer, as DER."""
-    with (
-        socket.create_connection(("127.0.0.1", port or 0)) as connection,
-        trusted.wrap_socket(connection, server_hostname="127.0.0.1") as secured,
-    ):
-        return secured.getpeercert(binary_form=True)
 
 
 @asynccontextmanager

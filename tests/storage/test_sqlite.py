@@ -165,20 +165,20 @@ class TestErasure:
     ) -> None:
         """Erased text does not wait for a checkpoint that may never come."""
         monkeypatch.setattr(writer_module, "IDLE_SECONDS", 0.05)
-        tidied = threading.Event()
+        maintained = threading.Event()
 
         class WatchedStore(store_module.SqliteStore):
             def run_maintenance(self) -> None:
                 super().run_maintenance()
-                tidied.set()
+                maintained.set()
 
         monkeypatch.setattr(engine_module, "SqliteStore", WatchedStore)
         writer = Writer(sqlite_engine.open_store, lambda _operations: None)
         event = await writer.write(SubmitOperation(MENTOR_ID, PAUSE, SECRET, None, None))
         await writer.write(DeleteOperation(event.sync_event_id))
-        tidied.clear()
+        maintained.clear()
         await writer.write(DeleteOperation(event.sync_event_id))
-        assert await asyncio.to_thread(tidied.wait, 10)
+        assert await asyncio.to_thread(maintained.wait, 10)
         assert SECRET.encode() not in bytes_of(path)
         await writer.close()
 
