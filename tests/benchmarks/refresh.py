@@ -1,6 +1,7 @@
 """Publishes the figures of the last full runs in docs/performance.md and README.md: `make bench-docs`.
 
-Replaces the text between the markers, and copies the runs' JSON files and the plot to docs/benchmarks.
+Replaces the text between the markers, and copies the runs' JSON files and the plot to docs/benchmarks. What was not run
+again keeps the figures that are published there.
 """
 
 import re
@@ -24,7 +25,7 @@ SHORT_TABLE_VARIANTS = (EMBEDDED, SEPARATE, FASTAPI_ENGINE, FASTAPI_ORM)
 
 
 def main() -> None:
-    results = load_results(RESULTS)
+    results = load_results(RESULTS, PUBLISHED)
     runs = {
         "compare": results.comparison,
         "growth": results.growth,
@@ -36,9 +37,9 @@ def main() -> None:
         if run is not None and not run.is_full:
             sys.exit(f"{RESULTS / name}.json comes from a quick run. Repeat the run in full, or remove the file.")
     PUBLISHED.mkdir(parents=True, exist_ok=True)
-    for name, run in runs.items():
-        if run is not None:
-            shutil.copy(RESULTS / f"{name}.json", PUBLISHED)
+    for name in runs:
+        if (path := RESULTS / f"{name}.json").exists():
+            shutil.copy(path, PUBLISHED)
     draw(results.comparison, PUBLISHED / "latency.png")
     replace(ROOT / "docs" / "performance.md", full_report(results))
     replace(ROOT / "README.md", short_table(results))

@@ -151,18 +151,19 @@ def save(result: Comparison | Growth | Soak | FeedRun, path: Path) -> None:
     path.write_text(json.dumps(_as_json(result), indent=1) + "\n")
 
 
-def load_results(directory: Path) -> Results:
-    """Loads the results in a directory. Raises FileNotFoundError if there is no comparison."""
+def load_results(*directories: Path) -> Results:
+    """Loads each run from the first directory that has it. Raises FileNotFoundError if none has a comparison."""
     kinds = {"growth": Growth, "soak": Soak, "replicas": Comparison, "feed": FeedRun}
-    others = {name: _load(kind, directory / f"{name}.json") for name, kind in kinds.items()}
-    comparison = _load(Comparison, directory / "compare.json")
+    others = {name: _load(kind, f"{name}.json", directories) for name, kind in kinds.items()}
+    comparison = _load(Comparison, "compare.json", directories)
     if comparison is None:
-        raise FileNotFoundError(directory / "compare.json")
+        raise FileNotFoundError(directories[0] / "compare.json")
     return Results(comparison, **others)
 
 
-def _load(kind: Any, path: Path) -> Any:
-    return kind.from_json(json.loads(path.read_text())) if path.exists() else None
+def _load(kind: Any, name: str, directories: tuple[Path, ...]) -> Any:
+    path = next((path for directory in directories if (path := directory / name).exists()), None)
+    return kind.from_json(json.loads(path.read_text())) if path else None
 
 
 def _as_json(value: Any) -> Any:

@@ -56,6 +56,18 @@ def test_saved_results_can_be_loaded(tmp_path: Path, replicas: Comparison) -> No
     assert load_results(tmp_path) == Results(replicas, replicas=replicas)
 
 
+def test_a_run_that_was_not_made_again_keeps_its_published_results(tmp_path: Path, replicas: Comparison) -> None:
+    """The first directory counts where both have a run."""
+    new, published = tmp_path / "new", tmp_path / "published"
+    for directory in (new, published):
+        directory.mkdir()
+    save(replicas, published / "compare.json")
+    save(replicas, published / "replicas.json")
+    changed = replicas._replace(rounds=replicas.rounds + 1)
+    save(changed, new / "compare.json")
+    assert load_results(new, published) == Results(changed, replicas=replicas)
+
+
 def test_a_run_of_the_feed_can_be_loaded_and_reported(tmp_path: Path, replicas: Comparison) -> None:
     """Every target has a row, measured or not."""
     run = FeedRun(1, 1_000, {"date": "2026-01-01", "load average": "1 to 2"}, {"deliveries": [60_000.0]})
