@@ -147,6 +147,7 @@ class Receiver:
         self._address = host, int(port)
         self._path = path
         self._poll = select.epoll()
+        self._buffer = memoryview(bytearray(CHUNK_BYTES))  # `recv` would allocate one each time, which costs 20 µs
         self._waiting = [Stream() for _ in range(number)]
         self._open: dict[int, Stream] = {}
         self._number = number
@@ -185,18 +186,18 @@ class Receiver:
         stream = self._open[descriptor]
         assert stream.connection
         try:
-            chunk = stream.connection.recv(CHUNK_BYTES)
+            size = stream.connection.recv_into(self._buffer)
         except OSError:
-            chunk = b""
-        if not chunk:
+            size = 0
+        if not size:
             self._poll.unregister(descriptor)
             del self._open[descriptor]
             stream.close()
             self._waiting.append(stream)
             return
-        changes = stream.take(chunk)
+        changes = stream.take(bytes(self._buffer[:size]))
         self._changes += len(changes)
-        self._bytes += len(chunk)
+        self._bytes += size
         if changes and self._changes < RECEIPTS:
             now = time.time()
             for change in changes:
