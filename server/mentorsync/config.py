@@ -63,6 +63,12 @@ GATEWAY_GRPC_ADDRESS = Setting(
     kinds.OPTIONAL_ADDRESS,
     "address where the gateway balances gRPC over all servers, for internal callers; not for the one-process mode",
 )
+HEALTH_ADDRESS = Setting(
+    "health_address",
+    "",
+    kinds.OPTIONAL_ADDRESS,
+    "address where the gateway answers /healthz alone, in plain HTTP, also while callers hold all connections",
+)
 STREAMS_PER_ADDRESS = Setting(
     "streams_per_address",
     "20",

@@ -98,6 +98,7 @@ def lock_settings(authority: Authority, server: Pair, jwks: Path) -> dict[str, s
             "rate_limit": str(RATE_LIMIT),
             "trusted_proxies": "1",
             "cors_origins": f"{ORIGIN},https://other.example",
+            "health_address": "127.0.0.1:0",
         }
     )
 

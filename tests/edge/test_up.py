@@ -15,6 +15,7 @@ from tests.databases import Databases
 from tests.edge.certificates import Authority, Pair
 from tests.edge.conftest import ORIGIN, Locked, lock_settings, running_up, trust
 from tests.edge.tokens import Issuer, bearer, jwt_settings
+from tests.rest.answers import assert_error
 from tests.server_process import wait_until
 
 
@@ -50,6 +51,17 @@ def test_up_with_locks_says_nothing_unusual(locked: Locked) -> None:
     assert locked.up.messages() == []
 
 
+def test_the_health_has_an_address_without_locks(locked: Locked) -> None:
+    """Load balancers probe it, without TLS, a certificate or a token. Nothing else is served there."""
+    url = httpx.URL(locked.up.announced["health"])
+    assert httpx.get(url).status_code == httpx.codes.OK
+    wrong_method = httpx.post(url)
+    assert_error(wrong_method, httpx.codes.METHOD_NOT_ALLOWED, 12)
+    assert wrong_method.headers["allow"] == "GET"
+    for path in (BASE, f"{BASE}/events", "/docs", "/mentorstatus.v1.MentorStatusSync/ListSyncEvents"):
+        assert_error(httpx.get(url.copy_with(path=path)), httpx.codes.NOT_FOUND, 5)
+
+
 def test_nothing_secret_is_shown(locked: Locked) -> None:
     """Neither the arguments of the processes nor the log hold a key or a token."""
     token = locked.issuer.token()
@@ -72,6 +84,7 @@ def test_replicas_start_with_locks(databases: Databases, tmp_path: Path) -> None
         running_up(tmp_path, "embedded", "--replicas", "2", **settings, database_url=url) as up,
     ):
         assert up.messages() == []
+        assert httpx.get(up.announced["health"]).status_code == httpx.codes.OK
         for _ in range(8):  # on connections of their own, which the kernel spreads over the replicas
             with httpx.Client(base_url=up.url, verify=trust(authority), timeout=20) as client:
                 assert client.get(BASE).status_code == httpx.codes.UNAUTHORIZED

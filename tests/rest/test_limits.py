@@ -10,15 +10,16 @@ from urllib.request import urlopen
 import httpx
 from mentorsync.supervisor.envoy import Envoy
 from mentorsync_gateway.config import Address, Config, separate
+from mentorsync_gateway.health import with_health
 
 from tests.attacks.attacker import unfinished_headers
 from tests.attacks.frames import RST_STREAM, frame, opening
 from tests.attacks.under_attack import attacked
-from tests.rest.answers import serve_config
+from tests.rest.answers import assert_unavailable, serve_config
 
 FREE_PORT: Address = ("127.0.0.1", 0)
 NOWHERE: list[Address] = [("127.0.0.1", 1)]
-MOST_CONNECTIONS, MOST_REST_CONNECTIONS = 20, 19  # 95 %: from 90 % on, idle connections are closed soonest
+MOST_CONNECTIONS, MOST_REST_CONNECTIONS = 200, 190  # 95 %: from 90 % on, idle connections are closed soonest
 WAIT_SECONDS = 20
 MOST_REFUSED_SECONDS = 3  # of a newcomer while idle callers hold all connections: they must be idle for a second
 NEWCOMERS = 5
@@ -27,9 +28,7 @@ StartGateway = Callable[[Config], Envoy]
 
 
 def config_with_few_connections(idle_timeout: str | None = None) -> Config:
-    """A gateway that takes 20 connections, 19 of them for REST. `idle_timeout` replaces the shortest one, which it uses
-    when it is full.
-    """
+    """A gateway that takes few connections, not all of them for REST. `idle_timeout` replaces the shortest one."""
     config = separate(FREE_PORT, FREE_PORT, NOWHERE, FREE_PORT)
     overload: dict[str, Any] = config["overload_manager"]
     overload["resource_monitors"][0]["typed_config"]["max_active_downstream_connections"] = MOST_CONNECTIONS
@@ -79,12 +78,29 @@ def test_callers_of_rest_leave_connections_to_callers_of_grpc(start_gateway: Sta
             assert served.recv(1)
 
 
+def test_the_health_has_an_address_that_callers_cannot_fill(start_gateway: StartGateway) -> None:
+    """Otherwise a load balancer would take every replica out of use. Probes do not change how many callers are served.
+
+    The health is bad here, since there is no server.
+    """
+    gateway = start_gateway(with_health(config_with_few_connections("300s"), FREE_PORT))
+    rest, grpc, (host, port) = (gateway.addresses[name] for name in ("rest", "grpc", "health"))
+    with ExitStack() as stack:
+        for address in [rest] * MOST_REST_CONNECTIONS + [grpc] * (MOST_CONNECTIONS - MOST_REST_CONNECTIONS):
+            stack.enter_context(socket.create_connection(address, timeout=WAIT_SECONDS))
+        for _ in range(2):
+            assert_unavailable(httpx.get(f"http://{host}:{port}/healthz", timeout=WAIT_SECONDS))
+            for address in (rest, grpc):
+                with socket.create_connection(address, timeout=WAIT_SECONDS) as refused:
+                    assert refused.recv(1) == b""
+
+
 def test_the_admin_interface_answers_while_callers_hold_all_connections(start_gateway: StartGateway) -> None:
     """Otherwise the supervisor would take Envoy for hung, and end it."""
     gateway = start_gateway(config_with_few_connections("300s"))
     rest, grpc, (host, port) = (gateway.addresses[name] for name in ("rest", "grpc", "admin"))
     with ExitStack() as stack:
-        for address in [rest] * MOST_REST_CONNECTIONS + [grpc]:
+        for address in [rest] * MOST_REST_CONNECTIONS + [grpc] * (MOST_CONNECTIONS - MOST_REST_CONNECTIONS):
             stack.enter_context(socket.create_connection(address, timeout=WAIT_SECONDS))
         for address in (rest, grpc):
             with socket.create_connection(address, timeout=WAIT_SECONDS) as refused:

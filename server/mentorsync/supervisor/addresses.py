@@ -12,6 +12,7 @@ from mentorsync.config import (
     GATEWAY_ADMIN_ADDRESS,
     GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
+    HEALTH_ADDRESS,
     METRICS_ADDRESS,
     REST_ADDRESS,
     Setting,
@@ -19,7 +20,7 @@ from mentorsync.config import (
 )
 from mentorsync.kinds import Address
 
-LISTENERS = (GRPC_ADDRESS, REST_ADDRESS, METRICS_ADDRESS, GATEWAY_ADMIN_ADDRESS, GATEWAY_GRPC_ADDRESS)
+LISTENERS = (GRPC_ADDRESS, REST_ADDRESS, METRICS_ADDRESS, HEALTH_ADDRESS, GATEWAY_ADMIN_ADDRESS, GATEWAY_GRPC_ADDRESS)
 
 
 def check_addresses(settings: Namespace) -> None:

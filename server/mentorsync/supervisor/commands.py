@@ -11,6 +11,7 @@ from pathlib import Path
 from mentorsync_gateway.config import Config, list_path, listener_addresses, separate, shared, without_access_log
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import HostModuleError
+from mentorsync_gateway.health import with_health
 from mentorsync_gateway.pages import with_pages
 
 from mentorsync.config import (
@@ -232,5 +233,6 @@ def _gateway_config(upstreams: Sequence[Address], settings: Namespace, directory
 
 def _adjusted(config: Config, settings: Namespace) -> Config:
     """The configuration with what is the same in every layout."""
+    config = with_health(config, settings.health_address) if settings.health_address else config
     config = with_pages(config) if settings.pages else config
     return without_access_log(config) if settings.log_level in ("warning", "error") else config

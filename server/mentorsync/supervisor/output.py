@@ -73,8 +73,9 @@ def describe_addresses(
         else ""
     )
     pages = f"\ndocs      {rest}/docs\nconsole   {rest}/console" if settings.pages else ""
+    health = f"\nhealth    http://{Address(*gateway['health'])}/healthz" if "health" in gateway else ""
     return f"""\
-REST      {rest}{pages}
+REST      {rest}{pages}{health}
 gRPC      {", ".join(dict.fromkeys(str(Address(*server["grpc"])) for server in servers))}{balanced}
 metrics   {", ".join(f"http://{Address(*server['metrics'])}/metrics" for server in servers)}
 admin     {", ".join(f"http://{Address(*admin)}" for admin in admins)}
