@@ -14,13 +14,13 @@ from mentorsync_gateway.config import (
 
 
 def with_health(config: Config, address: Address) -> Config:
-    """Adds the listener to a configuration of `separate` or `embedded`. It has the REST listener's limits and errors."""
+    """A configuration of `separate` or `embedded` with the listener. It has the REST listener's limits and errors."""
     config = copy.deepcopy(config)
     listener = copy.deepcopy(public_listeners(config)[0])
     listener["name"] = HEALTH_LISTENER
     listener["address"] = socket_address(LISTENER_SETTINGS[HEALTH_LISTENER], address)
-    # Outside the limit of all connections. `ignore_global_conn_limit` would break that limit: Envoy 1.39.3 then does not
-    # count the connections of this listener when they begin, and takes them off the count when they end.
+    # Outside the limit of all connections. `ignore_global_conn_limit` would break that limit: Envoy 1.39.3 does not
+    # count such connections when they begin, and still takes them off the count when they end.
     listener["bypass_overload_manager"] = True
     manager = manager_of(listener)
     manager["stat_prefix"] = HEALTH_LISTENER
