@@ -1,5 +1,6 @@
 """HTTP behaviour around the calls: protocols, request ids, malformed requests, and gRPC on the REST listener."""
 
+import json
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -101,16 +102,25 @@ def test_http_1_0_is_served(raw_exchange: RawExchange) -> None:
     assert raw_exchange(f"GET {BASE} HTTP/1.0\r\n\r\n".encode()).status_code == 200
 
 
+def test_lines_may_end_with_a_bare_line_feed(raw_exchange: RawExchange) -> None:
+    """RFC 9112 allows a server to take them, and Envoy has no option to refuse them."""
+    assert raw_exchange(b"GET /healthz HTTP/1.1\nhost: x\n\n").status_code == 200
+
+
 def test_http_2_without_tls_is_served(rest: Address) -> None:
     """A client with prior knowledge can use HTTP/2 on the same port. The answer is the same."""
     request_headers = b"\x82\x86" + hpack_literal(4, f"{BASE}?limit=1") + hpack_literal(1, "x")  # RFC 7541, appendix A
-    with socket.create_connection(rest, timeout=20) as connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(HTTP2_SETTINGS, 0, 0, b""))
-        connection.sendall(http2_frame(HTTP2_HEADERS, HTTP2_END_STREAM | HTTP2_END_HEADERS, 1, request_headers))
-        with connection.makefile("rb") as stream:
-            frames = dict(http2_frames_until_data(stream))
+    frames = http2_exchange(rest, request_headers)
     assert frames[HTTP2_HEADERS].startswith(b"\x88")  # :status 200
     assert frames[HTTP2_DATA].startswith(b'{"data":[')
+
+
+def test_an_unknown_method_over_http_2_is_a_wrong_method(rest: Address) -> None:
+    """Over HTTP/1.1 it is malformed, because Envoy's parser knows all methods."""
+    method = bytes([0x02, 4]) + b"SYNC"  # a literal value for the name of entry 2, :method
+    request_headers = method + b"\x86" + hpack_literal(4, BASE) + hpack_literal(1, "x")
+    frames = http2_exchange(rest, request_headers)
+    assert json.loads(frames[HTTP2_DATA]) == {"code": 12, "message": "method not allowed on this path", "details": []}
 
 
 @pytest.mark.parametrize("method", ["ListSyncEvents", "SubmitEvent", "Nothing"])
@@ -139,6 +149,15 @@ def assert_unreachable(rest: Address, path: str) -> None:
         assert refused.code() == grpc.StatusCode.UNIMPLEMENTED
     assert refused.details() == "no such path"
     assert "x-request-id" in {name for name, _ in (*refused.initial_metadata(), *refused.trailing_metadata())}
+
+
+def http2_exchange(rest: Address, request_headers: bytes) -> dict[int, bytes]:
+    """Sends one request, and returns the frames of the answer by their kind, up to the first with data."""
+    with socket.create_connection(rest, timeout=20) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + http2_frame(HTTP2_SETTINGS, 0, 0, b""))
+        connection.sendall(http2_frame(HTTP2_HEADERS, HTTP2_END_STREAM | HTTP2_END_HEADERS, 1, request_headers))
+        with connection.makefile("rb") as stream:
+            return dict(http2_frames_until_data(stream))
 
 
 def hpack_literal(name_index: int, value: str) -> bytes:
