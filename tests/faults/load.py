@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 import httpx
@@ -139,8 +139,9 @@ def rest_submit(client: httpx.AsyncClient, *, may_break: bool = False) -> Submit
 
     async def submit(mentor_id: str, reason: str, key: str | None) -> str:
         body = {"event_type": "PauseMentorEvent", "mentor_id": mentor_id, "reason": reason}
+        headers = {"idempotency-key": key} if key else {}
         try:
-            response = await client.post(f"{BASE}/events", json=body, headers={"idempotency-key": key} if key else {})
+            response = await _post(client, json=body, headers=headers)
         except httpx.TransportError as error:
             if may_break:
                 raise UnavailableError(repr(error)) from error
@@ -152,3 +153,21 @@ def rest_submit(client: httpx.AsyncClient, *, may_break: bool = False) -> Submit
         return sync_event_id
 
     return submit
+
+
+async def _post(client: httpx.AsyncClient, **request: Any) -> httpx.Response:
+    """Posts an event, on another connection if the kernel resets a new one.
+
+    Nobody had accepted that connection yet: its listener was closed meanwhile. So the request was not taken.
+    """
+    while True:
+        events: list[str] = []
+
+        async def note(event: str, _info: object, events: list[str] = events) -> None:
+            events.append(event)
+
+        try:
+            return await client.post(f"{BASE}/events", **request, extensions={"trace": note})
+        except httpx.ReadError:
+            if "connection.connect_tcp.complete" not in events:
+                raise
