@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,8 @@ from tests.edge.conftest import Locked, call, trust
 from tests.server_process import wait_until
 
 HEALTH = "/grpc.health.v1.Health/Check"
+BEGINNING_OF_A_HELLO = b"\x16\x03\x01\x02\x00"  # the header of a record of 512 bytes
+HANDSHAKE_SECONDS = 15  # three times the limit
 CLEARTEXT = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -45,6 +48,19 @@ def test_cleartext_is_not_answered(locked: Locked) -> None:
             assert not connection.recv(100)
         except ConnectionResetError:
             return
+
+
+def test_a_caller_who_does_not_end_the_handshake_is_cut_off(locked: Locked) -> None:
+    """On both addresses, after 5 s. Otherwise such connections would stay open, without the time limits of HTTP."""
+    host, _, port = locked.grpc_address.rpartition(":")
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(address, timeout=HANDSHAKE_SECONDS))
+            for address in (rest_address(locked), (host, int(port)))
+        ]
+        for connection in connections:
+            connection.sendall(BEGINNING_OF_A_HELLO)
+        assert [connection.recv(100) for connection in connections] == [b"", b""]
 
 
 @pytest.mark.parametrize(("offered", "chosen"), [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1")])

@@ -14,7 +14,6 @@ from mentorsync_gateway.locks.values import Certificate, Locks, Upstream
 
 TRANSPORT_SOCKETS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
-HANDSHAKE_SECONDS = 5  # as for a request's headers: a caller who connects and says nothing is disconnected
 PROTOCOLS = {"AUTO": ["h2", "http/1.1"], "HTTP2": ["h2"]}  # what a listener offers, by the codec of its connections
 
 
@@ -31,7 +30,6 @@ def apply_to_listener(listener: Config, locks: Locks, directory: Path) -> None:
     chain["transport_socket"] = _transport_socket(
         "DownstreamTlsContext", {"common_tls_context": context, "require_client_certificate": is_mutual}
     )
-    chain["transport_socket_connect_timeout"] = f"{HANDSHAKE_SECONDS}s"
 
 
 def apply_to_upstream(config: Config, upstream: Upstream, directory: Path) -> None:
