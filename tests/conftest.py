@@ -1,4 +1,9 @@
 import os
+
+# Before grpc is imported. Its handlers for a fork crash some of the programs that tests start while calls run: between
+# fork and exec, grpc begins threads in the child.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
