@@ -14,6 +14,7 @@ from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.feed import subscribers as subscribers_module
 from mentorsync.feed import tail as tail_module
 from mentorsync.feed.cursor import Cursor, filter_hash
+from mentorsync.feed.ends import End
 from mentorsync.feed.feed import Feed
 from mentorsync.feed.formats import Messages
 from mentorsync.feed.pauses import Pauses
@@ -110,14 +111,17 @@ class Harness:
 
 
 class Received:
-    """What a stream sent. `reading` is cleared while the receiver does not read."""
+    """What a stream sent. `reading` is cleared while the receiver does not read, and `has_left` set when it is gone."""
 
     def __init__(self) -> None:
         self._messages: asyncio.Queue[Response] = asyncio.Queue()
         self.reading = asyncio.Event()
         self.reading.set()
+        self.has_left = False
 
     async def take(self, message: bytes) -> None:
+        if self.has_left:
+            raise OSError
         self._messages.put_nowait(Response.FromString(message))
         await self.reading.wait()
 
@@ -348,7 +352,7 @@ async def test_a_heartbeat_never_overtakes_a_change(harness: Harness, monkeypatc
 
 @pytest.mark.parametrize("turns", range(12))
 async def test_a_change_during_a_round_is_not_forgotten(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
-    """Whichever receiver is woken when the second change comes, both changes come to all, without another event."""
+    """Whichever receiver is served when the second change comes, both changes come to all, without another event."""
     monkeypatch.setattr(subscribers_module, "SLICE_SUBSCRIBERS", 1)
     async with Harness.running(pause_seconds=60) as harness, AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(harness.stream("mntr_1")) for _ in range(4)]
@@ -361,12 +365,11 @@ async def test_a_change_during_a_round_is_not_forgotten(monkeypatch: pytest.Monk
             assert await received.until_event(last) == [1, 2]
 
 
-async def test_a_change_during_a_round_goes_at_once_to_those_who_were_not_woken_yet(
+async def test_a_change_during_a_round_goes_at_once_to_those_who_were_not_served_yet(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the first change, in one message. The round pauses after each slice."""
     monkeypatch.setattr(subscribers_module, "SLICE_SUBSCRIBERS", 1)
-    monkeypatch.setattr(subscribers_module, "SHORTEST_PAUSE", 0)
     take = Received.take
 
     async def commit_and_take(received: Received, message: bytes) -> None:
@@ -382,6 +385,30 @@ async def test_a_change_during_a_round_goes_at_once_to_those_who_were_not_woken_
         harness.commit()
         first_messages = [await received.next() for received in streams]
         assert sorted(len(message.changes) for message in first_messages) == [1, 2, 2]
+
+
+async def test_a_receiver_that_does_not_read_holds_up_nobody(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets everything once it reads again."""
+    monkeypatch.setattr(subscribers_module, "SLICE_SUBSCRIBERS", 1)
+    async with harness.stream() as blocked, harness.stream() as reading:
+        for received in (blocked, reading):
+            assert await kinds(received, 1) == ["CURRENT"]
+        blocked.reading.clear()
+        for last in (1, 2, 3):
+            harness.commit()
+            assert await reading.until_event(last) == [last]
+        blocked.reading.set()
+        assert await blocked.until_event(3) == [1, 2, 3]
+
+
+async def test_a_message_that_cannot_be_sent_ends_the_stream(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon, and not only when there is another message to send."""
+    monkeypatch.setattr(subscribers_module, "TICKS", 10_000)
+    async with harness.stream() as received:
+        assert await kinds(received, 1) == ["CURRENT"]
+        received.has_left = True
+        harness.commit()
+        await until(lambda: harness.feed.ends[End.DISCONNECTED] == 1)
 
 
 async def test_a_commit_during_a_read_makes_the_log_be_read_again() -> None:

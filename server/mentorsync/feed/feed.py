@@ -13,7 +13,8 @@ from mentorsync.feed.formats import Format
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.slots import Slots
-from mentorsync.feed.stream import Send, Stream
+from mentorsync.feed.stream import Stream
+from mentorsync.feed.subscriber import Send
 from mentorsync.feed.subscribers import Subscribers
 from mentorsync.feed.tail import Tail
 from mentorsync.storage.change_reader import ChangeReader

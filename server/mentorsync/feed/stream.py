@@ -2,19 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from contextlib import aclosing
 from typing import TypeVar
 
 from mentorsync import time_limits  # read at each use: tests shorten some
-from mentorsync.feed.cursor import Cursor, filter_hash
+from mentorsync.feed.cursor import Cursor
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.ends import End
 from mentorsync.feed.formats import Format
 from mentorsync.feed.present import PresentState
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.resets import ResetError, ResetReason
-from mentorsync.feed.subscribers import MESSAGE_CHANGES, Subscriber, Subscribers
+from mentorsync.feed.steps import MESSAGE_CHANGES
+from mentorsync.feed.subscriber import Send, Subscriber
+from mentorsync.feed.subscribers import Subscribers
 from mentorsync.feed.tail import PAGE_CHANGES
 from mentorsync.storage.change_reader import ChangeReader, LogPosition
 from mentorsync.storage.errors import StorageUnavailableError
@@ -24,7 +26,6 @@ EPOCH_TRIES = 30  # with BEHIND_PAUSE_SECONDS between them
 BEHIND_PAUSE_SECONDS = 0.1
 
 Answer = TypeVar("Answer")
-Send = Callable[[bytes], Awaitable[None]]
 
 
 class Stream:
@@ -39,16 +40,14 @@ class Stream:
         self._reader = reader
         self._among = among
         self._counts = among.counts
-        self._filter_hash = filter_hash(request.mentor_ids)
         task = asyncio.current_task()
         assert task is not None
-        self.subscriber = Subscriber(request.mentor_ids, task)
+        self.subscriber = Subscriber(request.mentor_ids, made, send, task)
         self._is_current = False
         self.has_sent = False
-        now = self._now()
-        self._ends_at = now + request.seconds
-        self._heartbeat_at = now
-        self._jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
+        self._ends_at = self._now() + request.seconds
+        jitter = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load
+        self._heartbeat_seconds = time_limits.HEARTBEAT_SECONDS * jitter
 
     async def run(self) -> End:
         """Sends until the stream ends. Raises what `send` raises, and asyncio.CancelledError.
@@ -65,9 +64,10 @@ class Stream:
             return End.STORAGE
         finally:
             self._among.remove(self.subscriber)
+            self.subscriber.end()
 
     async def _run(self) -> End:
-        self._ring = await self._among.wait_for_ring()
+        self.subscriber.ring = await self._among.wait_for_ring()
         start = self._begin
         while True:
             try:
@@ -75,7 +75,7 @@ class Stream:
                 return await self._follow()
             except ResetError as reset:
                 self._counts.resets[reset.reason] += 1
-                self._ring = await self._among.wait_for_ring()
+                self.subscriber.ring = await self._among.wait_for_ring()
                 await self._send(self._format.reset(reset.reason))
                 start = self._send_present
 
@@ -86,9 +86,9 @@ class Stream:
             await self._continue_after(self._request.cursor)
 
     async def _continue_after(self, cursor: Cursor) -> None:
-        if cursor.epoch != self._ring.epoch:
+        if cursor.epoch != self.subscriber.ring.epoch:
             await self._wait_for_history(cursor.epoch)
-        if cursor.filter_hash != self._filter_hash:
+        if cursor.filter_hash != self.subscriber.filter_hash:
             raise ResetError(ResetReason.FILTER_CHANGED)
         if cursor.revision > self._among.end:
             await self._wait_for_log(cursor.revision)
@@ -103,8 +103,8 @@ class Stream:
             if (await self._read(self._reader.position())).epoch != epoch:
                 break
             await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
-            self._ring = await self._among.wait_for_ring()
-            if self._ring.epoch == epoch:
+            self.subscriber.ring = await self._among.wait_for_ring()
+            if self.subscriber.ring.epoch == epoch:
                 return
         raise ResetError(ResetReason.FOREIGN)
 
@@ -113,7 +113,9 @@ class Stream:
         deadline = self._now() + time_limits.BEHIND_SECONDS
         while True:
             position = await self._reader.position()
-            if position.epoch != self._ring.epoch or (position.last_revision < revision and self._now() > deadline):
+            if position.epoch != self.subscriber.ring.epoch or (
+                position.last_revision < revision and self._now() > deadline
+            ):
                 raise ResetError(ResetReason.FOREIGN)
             if position.last_revision >= revision:
                 return
@@ -143,8 +145,8 @@ class Stream:
         state = PresentState(self._reader, self._among.pages, self._request.mentor_ids, self._format)
         async with aclosing(state.messages()) as messages:
             first = await anext(messages, None)
-            self._ring = await self._among.wait_for_ring()
-            if state.position.epoch != self._ring.epoch or state.position.last_revision < end:
+            self.subscriber.ring = await self._among.wait_for_ring()
+            if state.position.epoch != self.subscriber.ring.epoch or state.position.last_revision < end:
                 return False
             self._among.place(self.subscriber, state.position.last_revision)
             if first is not None:
@@ -155,42 +157,43 @@ class Stream:
 
     async def _send_current(self) -> None:
         self._is_current = True
-        await self._send(self._format.current(self._cursor()))
+        await self._send(self._format.current(self.subscriber.cursor))
 
     async def _follow(self) -> End:
         """Sends changes as they are made, and heartbeats, until the stream ends."""
         subscriber = self.subscriber
         while True:
-            if self._among.ring is not self._ring:
+            await subscriber.sent()
+            if self._among.ring is not subscriber.ring:
                 self._change_ring()
             if subscriber.is_leaving or subscriber.is_stalled:
                 await self._send(self._format.going_away())
                 return End.STALLED if subscriber.is_stalled else End.STOPPING
-            changes = self._among.take(subscriber)
-            if changes is None:
+            step = self._among.advance(subscriber)
+            if step is None:
                 await self._catch_up()
-            elif changes:
-                await self._send_changes(changes)
+            elif step.changes:
+                continue  # and wait until they were taken
             elif not self._is_current:
                 await self._send_current()
             elif self._now() < (due := min(self._heartbeat_at, self._ends_at)):
                 subscriber.due = due
-                await self._among.wait(subscriber)
+                await subscriber.wait()
             elif await self._is_over():
                 return End.TIME
 
     def _change_ring(self) -> None:
         """Goes on in the ring that replaced the present one. Raises ResetError if it is of another history."""
         ring = self._among.ring
-        if ring is None or ring.epoch != self._ring.epoch:
+        if ring is None or ring.epoch != self.subscriber.ring.epoch:
             raise ResetError(ResetReason.FOREIGN)
-        self._ring = ring
+        self.subscriber.ring = ring
         self._among.place(self.subscriber, self.subscriber.position)
 
     async def _is_over(self) -> bool:
         """Sends what is due at this time. Returns whether the stream has ended."""
         is_over = self._now() >= self._ends_at
-        await self._send(self._format.heartbeat(self._cursor()))
+        await self._send(self._format.heartbeat(self.subscriber.cursor))
         if is_over:
             await self._send(self._format.going_away())
         return is_over
@@ -212,7 +215,8 @@ class Stream:
             for first in range(0, len(wanted), MESSAGE_CHANGES):
                 part = wanted[first : first + MESSAGE_CHANGES]
                 self._among.place(self.subscriber, part[-1].revision)
-                await self._send_changes(part)
+                await self._send(self._format.changes(part, self.subscriber.cursor))
+                self._counts.deliveries += len(part)
             self._among.place(self.subscriber, page.position.last_revision if is_whole else changes[-1].revision)
 
     async def _read(self, answer: Awaitable[Answer]) -> Answer:
@@ -221,30 +225,23 @@ class Stream:
 
     def _check(self, position: LogPosition) -> None:
         """Raises ResetError if the database no longer has all changes after the receiver's position."""
-        if position.epoch != self._ring.epoch or position.last_revision < self.subscriber.position:
+        if position.epoch != self.subscriber.ring.epoch or position.last_revision < self.subscriber.position:
             raise ResetError(ResetReason.FOREIGN)
         if position.purged_revision > self.subscriber.position:
             raise ResetError(ResetReason.EXPIRED)
 
-    async def _send_changes(self, changes: Sequence[EncodedChange]) -> None:
-        await self._send(self._among.encoded(self._format, changes, self._cursor()))
-        self._counts.deliveries += len(changes)
+    @property
+    def _heartbeat_at(self) -> float:
+        return self.subscriber.sent_at + self._heartbeat_seconds
 
     async def _send(self, message: bytes) -> None:
-        now = self._now()
+        """Sends a message, and waits until it was taken."""
         if not self.has_sent:
             self.has_sent = True
             if opening := self._format.opening():
                 await self._send_message(opening)
-        self.subscriber.sending_since = now
-        await self._send_message(message)
-        self.subscriber.sending_since = None
-        self._heartbeat_at = now + time_limits.HEARTBEAT_SECONDS * self._jitter
-        self._counts.messages += 1
-        self._counts.bytes += len(message)
-
-    def _cursor(self) -> Cursor:
-        return Cursor(self._ring.epoch, self.subscriber.position, self._filter_hash)
+        self._among.send(self.subscriber, message)
+        await self.subscriber.sent()
 
     def _now(self) -> float:
         return self._among.loop.time()

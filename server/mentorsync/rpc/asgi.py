@@ -123,12 +123,17 @@ async def _answer_streaming(
         return
     has_started = False
 
-    async def send_message(message: bytes) -> None:
+    def send_message(message: bytes) -> Awaitable[None]:
         nonlocal has_started
-        if not has_started:
-            has_started = True
-            await send(OK_START)
-        await send({"type": "http.response.body", "body": frame(message), "more_body": True})
+        chunk: Message = {"type": "http.response.body", "body": frame(message), "more_body": True}
+        if has_started:
+            return send(chunk)  # not awaited here, so that a chunk costs no coroutine
+        has_started = True
+        return send_first(chunk)
+
+    async def send_first(chunk: Message) -> None:
+        await send(OK_START)
+        await send(chunk)
 
     status = await service.stream(method, only_message(body), context, send_message)
     with suppress(OSError):  # the caller has disconnected, which is what ended the stream

@@ -7,7 +7,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.feed.feed import Feed
 from mentorsync.feed.formats import Format, Messages, ServerSentEvents
 from mentorsync.feed.request import FeedRequest
-from mentorsync.feed.stream import Send
+from mentorsync.feed.subscriber import Send
 from mentorsync.published import encoded_events, published_seconds, snapshot_message
 from mentorsync.rpc import validation
 from mentorsync.rpc.context import CallContext
