@@ -14,12 +14,14 @@ from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.feed import subscribers as subscribers_module
 from mentorsync.feed import tail as tail_module
 from mentorsync.feed.cursor import Cursor, filter_hash
+from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.ends import End
 from mentorsync.feed.feed import Feed
 from mentorsync.feed.formats import Messages
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.slots import Slots
+from mentorsync.feed.subscriber import Subscriber
 from mentorsync.storage.change_reader import Changes, EventChange, LogPosition
 from mentorsync.storage.reader import Snapshot
 
@@ -102,12 +104,12 @@ class Harness:
     async def stream(self, *mentor_ids: str, cursor: Cursor | None = None) -> AsyncIterator["Received"]:
         received = Received()
         request = FeedRequest(frozenset(mentor_ids), cursor, changes_only=False, seconds=60)
-        task = asyncio.ensure_future(self.feed.stream(request, Messages(), "here", received.take))
+        received.task = asyncio.ensure_future(self.feed.stream(request, Messages(), "here", received.take))
         try:
             yield received
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            received.task.cancel()
+            await asyncio.gather(received.task, return_exceptions=True)
 
 
 class Received:
@@ -118,6 +120,7 @@ class Received:
         self.reading = asyncio.Event()
         self.reading.set()
         self.has_left = False
+        self.task: asyncio.Future[End]
 
     async def take(self, message: bytes) -> None:
         if self.has_left:
@@ -409,6 +412,23 @@ async def test_a_message_that_cannot_be_sent_ends_the_stream(harness: Harness, m
         received.has_left = True
         harness.commit()
         await until(lambda: harness.feed.ends[End.DISCONNECTED] == 1)
+
+
+async def test_a_fault_in_one_stream_ends_that_stream_alone(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All streams of an event loop are served by one task, which must not end."""
+
+    def wanted(subscriber: Subscriber, changes: list[EncodedChange]) -> list[EncodedChange]:
+        return changes[: 1 // (1 - len(subscriber.mentor_ids))]
+
+    monkeypatch.setattr(Subscriber, "wanted", wanted)
+    async with harness.stream("mntr_1") as faulty, harness.stream() as other:
+        for received in (faulty, other):
+            assert await kinds(received, 1) == ["CURRENT"]
+        for number in (1, 2):
+            harness.commit("mntr_1")
+            assert await other.until_event(number) == [number]
+        with pytest.raises(ZeroDivisionError):
+            await faulty.task
 
 
 async def test_a_commit_during_a_read_makes_the_log_be_read_again() -> None:

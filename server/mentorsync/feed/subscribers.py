@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from mentorsync import time_limits  # read at each use: tests shorten some
 from mentorsync.feed.counts import Counts
@@ -122,10 +123,10 @@ class Subscribers:
         assert self._steps is not None
         step = self._steps.after(subscriber)
         if step is not None:
-            self.place(subscriber, step.position)
             if step.changes:
                 self.send(subscriber, step.message)
                 self.counts.deliveries += step.changes
+            self.place(subscriber, step.position)
         return step
 
     def send(self, subscriber: Subscriber, message: bytes) -> None:
@@ -170,10 +171,11 @@ class Subscribers:
 
     def _serve(self, subscriber: Subscriber) -> None:
         """Sends what comes next, or wakes the stream if it has more to do than that. To wake it costs twice as much."""
-        if subscriber.is_following(self.ring):
-            step = self.advance(subscriber)
-            if step is not None and step.position >= self.end:
-                return
+        with suppress(Exception):  # the stream meets the same error when it has been woken, and reports it
+            if subscriber.is_following(self.ring):
+                step = self.advance(subscriber)
+                if step is not None and step.position >= self.end:
+                    return
         subscriber.wake()
 
     def _mark(self) -> None:
