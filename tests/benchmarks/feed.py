@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tests.benchmarks.compare import postgres_server, work_directory
 from tests.benchmarks.feed_service import WATCH, Service, delays, p50_and_p99, peer, received_after, up
 from tests.benchmarks.load.grpc_streams import grpc_streams
-from tests.benchmarks.load.paced import OWN_MENTOR, result_of, run_paced, start_paced
+from tests.benchmarks.load.paced import OWN_MENTOR, PACED_MENTOR, result_of, run_paced, start_paced
 from tests.benchmarks.load.streams import Streams, streams
 from tests.benchmarks.machine import describe
 from tests.benchmarks.progress import Progress
@@ -232,14 +232,19 @@ def _open_stalled_reader(address: str, stack: ExitStack) -> None:
 
 
 def submits(plan: Plan, folder: Path) -> Values:
+    """Beside receivers of everything, and beside receivers of one mentor each, of whom 200 change in a second."""
+    of_one = f"{WATCH}?mentor_id={PACED_MENTOR}{{}}&changes_only=true"
     with fresh_service(folder) as service:
         run_paced(service.rest, "submit", FULL_RATE, FIRST_SECONDS)
         without = run_paced(service.rest, "submit", FULL_RATE, plan.seconds).p99
+        with streams(service.rest, SUBSCRIBERS, of_one):
+            beside_phones = run_paced(service.rest, "submit", FULL_RATE, plan.seconds).p99
         with streams(service.rest, SUBSCRIBERS, f"{WATCH}?changes_only=true"):
             beside = run_paced(service.rest, "submit", FULL_RATE, plan.seconds).p99
     return {
         "submit p99 with subscribers": beside / 1e3,
         "submit p99 with subscribers, compared with none": beside / without,
+        "submit p99 with subscribers of one mentor each, compared with none": beside_phones / without,
     }
 
 

@@ -19,6 +19,7 @@ from tests.contract import BASE
 
 CONNECTIONS = 64  # at most so many requests are in flight
 MENTORS = 10_000
+PACED_MENTOR = "mntr_paced"  # with a number: whom the writes change, one after the other
 OWN_MENTOR = "mntr_own"  # whose stream is measured while others write
 
 
@@ -29,7 +30,7 @@ def _submit(mentor_id: str) -> bytes:
 
 
 REQUESTS = {
-    "submit": lambda number: _submit(f"mntr_paced{number % MENTORS}"),
+    "submit": lambda number: _submit(f"{PACED_MENTOR}{number % MENTORS}"),
     "own submit": lambda _number: _submit(OWN_MENTOR),
     "snapshot": lambda _number: f"GET {BASE}/{OWN_MENTOR} HTTP/1.1\r\nhost: test\r\n\r\n".encode(),
 }

@@ -1,7 +1,8 @@
 """Receives server-sent events over many connections, in a process of its own, and reconnects as an EventSource does.
 
-Run as a module. Arguments: the address, the number of streams, and the path with its query. Prints a line once all
-streams are current. Each line on standard input is answered by a line of JSON with the figures since the line before.
+Run as a module. Arguments: the address, the number of streams, and the path with its query, in which {} stands for the
+stream's number. Prints a line once all streams are current. Each line on standard input is answered by a line of JSON
+with the figures since the line before.
 """
 
 import json
@@ -86,9 +87,10 @@ def streams(address: str, number: int, path: str) -> Iterator[Streams]:
 class Stream:
     """One connection after the other."""
 
-    __slots__ = ("connect_at", "connection", "is_current", "last_id", "rest", "retry_milliseconds")
+    __slots__ = ("connect_at", "connection", "is_current", "last_id", "path", "rest", "retry_milliseconds")
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.connection: socket.socket | None = None
         self.connect_at = 0.0
         self.is_current = False
@@ -96,12 +98,12 @@ class Stream:
         self.rest = b""  # the beginning of an event whose end has not come yet
         self.retry_milliseconds = FIRST_RETRY_MILLISECONDS
 
-    def connect(self, address: tuple[str, int], path: str) -> bool:
+    def connect(self, address: tuple[str, int]) -> bool:
         connection = socket.socket()
         try:
             connection.connect(address)
             last = b"last-event-id: " + self.last_id + b"\r\n" if self.last_id else b""
-            connection.sendall(f"GET {path} HTTP/1.1\r\nhost: test\r\n".encode() + last + b"\r\n")
+            connection.sendall(f"GET {self.path} HTTP/1.1\r\nhost: test\r\n".encode() + last + b"\r\n")
         except OSError:
             connection.close()
             self._come_back_later()
@@ -145,10 +147,9 @@ class Receiver:
     def __init__(self, address: str, number: int, path: str) -> None:
         host, _, port = address.rpartition(":")
         self._address = host, int(port)
-        self._path = path
         self._poll = select.epoll()
         self._buffer = memoryview(bytearray(CHUNK_BYTES))  # `recv` would allocate one each time, which costs 20 µs
-        self._waiting = [Stream() for _ in range(number)]
+        self._waiting = [Stream(path.format(one)) for one in range(number)]
         self._open: dict[int, Stream] = {}
         self._number = number
         self._connect_after = 0.0
@@ -175,7 +176,7 @@ class Receiver:
         now = time.monotonic()
         self._connect_after = now + TICK_SECONDS
         due = [stream for stream in self._waiting if stream.connect_at <= now][:OPEN_AT_ONCE]
-        opened = {stream for stream in due if stream.connect(self._address, self._path)}
+        opened = {stream for stream in due if stream.connect(self._address)}
         self._waiting = [stream for stream in self._waiting if stream not in opened]
         for stream in opened:
             assert stream.connection
