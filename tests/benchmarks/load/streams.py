@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from tests.benchmarks.processes import python_module
@@ -26,8 +27,8 @@ RETRY = re.compile(rb"retry: (\d+)\n")
 LAST_ID = re.compile(rb".*\nid: ([\w-]+)\n", re.DOTALL)
 FIRST_RETRY_MILLISECONDS = 3_000  # of an EventSource that the server has told nothing yet
 CHUNK_BYTES = 262_144
-TICK_SECONDS = 0.05  # between two looks for streams that want to connect
-OPEN_AT_ONCE = 200  # so that the listener's queue of new connections does not overflow
+TICK_SECONDS = 0.005  # between two looks for streams that want to connect: receivers do not come in bursts
+OPEN_AT_ONCE = 20  # so that the listener's queue of new connections does not overflow
 RECEIPTS = 200_000  # kept between two reports
 
 
@@ -98,6 +99,9 @@ class Stream:
         self.rest = b""  # the beginning of an event whose end has not come yet
         self.retry_milliseconds = FIRST_RETRY_MILLISECONDS
 
+    def __lt__(self, other: "Stream") -> bool:
+        return self.connect_at < other.connect_at
+
     def connect(self, address: tuple[str, int]) -> bool:
         connection = socket.socket()
         try:
@@ -149,7 +153,7 @@ class Receiver:
         self._address = host, int(port)
         self._poll = select.epoll()
         self._buffer = memoryview(bytearray(CHUNK_BYTES))  # `recv` would allocate one each time, which costs 20 µs
-        self._waiting = [Stream(path.format(one)) for one in range(number)]
+        self._waiting = [Stream(path.format(one)) for one in range(number)]  # a heap
         self._open: dict[int, Stream] = {}
         self._number = number
         self._connect_after = 0.0
@@ -175,13 +179,16 @@ class Receiver:
     def _connect(self) -> None:
         now = time.monotonic()
         self._connect_after = now + TICK_SECONDS
-        due = [stream for stream in self._waiting if stream.connect_at <= now][:OPEN_AT_ONCE]
-        opened = {stream for stream in due if stream.connect(self._address)}
-        self._waiting = [stream for stream in self._waiting if stream not in opened]
-        for stream in opened:
-            assert stream.connection
-            self._open[stream.connection.fileno()] = stream
-            self._poll.register(stream.connection.fileno(), select.EPOLLIN)
+        for _ in range(OPEN_AT_ONCE):
+            if not self._waiting or self._waiting[0].connect_at > now:
+                return
+            stream = heappop(self._waiting)
+            if stream.connect(self._address):
+                assert stream.connection
+                self._open[stream.connection.fileno()] = stream
+                self._poll.register(stream.connection.fileno(), select.EPOLLIN)
+            else:
+                heappush(self._waiting, stream)
 
     def _receive(self, descriptor: int) -> None:
         stream = self._open[descriptor]
@@ -194,7 +201,7 @@ class Receiver:
             self._poll.unregister(descriptor)
             del self._open[descriptor]
             stream.close()
-            self._waiting.append(stream)
+            heappush(self._waiting, stream)
             return
         changes = stream.take(bytes(self._buffer[:size]))
         self._changes += len(changes)
