@@ -70,12 +70,13 @@ def parse_switch(text: str) -> bool:
 
 
 def parse_database_url(text: str) -> str:
+    """The URL, with the absolute path of a SQLite file, since Envoy runs in another folder."""
     scheme, separator, rest = text.partition("://")
     is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
     is_postgres = scheme in ("postgresql", "postgres") and rest.strip("/") != ""
     if not separator or not (is_file or (is_postgres and is_unambiguous(text))):
         raise ValueError(DATABASE_URL_RULE)
-    return text
+    return f"sqlite:///{Path(rest[1:]).absolute()}" if is_file else text
 
 
 def parse_text(text: str) -> str:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.contract import BASE
 from tests.faults.conftest import StartUp
 from tests.grpc_client import SERVICE
 from tests.server_process import Database, WriteLock, command, environment, wait_until
-from tests.up_process import UpProcess, wait_until_gone
+from tests.up_process import LISTENERS, UpProcess, read_announcement, wait_until_gone
 
 MENTOR_ID = "mntr_01HX4V2K8P"
 CALL_SECONDS = 20
@@ -45,6 +46,21 @@ def test_a_signal_stops_it(start_up: StartUp, number: signal.Signals) -> None:
     assert up.end() == 0
     assert up.messages() == [f"{number.name}: stopping; a second signal kills everything at once"]
     wait_until_gone(parts)
+
+
+def test_it_can_be_started_in_a_folder_with_python_files(up_flags: tuple[str, ...], tmp_path: Path) -> None:
+    """None of its processes takes them for modules. Settings are relative to the folder all the same."""
+    for module in ("mentorsync", "queue", "token"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('this is another module')")
+    settings = dict.fromkeys(LISTENERS, "127.0.0.1:0") | {"database_url": "sqlite:///events.db"}
+    program = (Path(sys.executable).with_name("mentorsync"), "up", *up_flags)
+    with subprocess.Popen(program, cwd=tmp_path, env=environment(settings), stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout
+        announced = read_announcement(up.stdout)
+        up.terminate()
+    assert announced["database"] == f"sqlite:///{tmp_path}/events.db"
+    assert (tmp_path / "events.db").exists()
+    assert up.returncode == 0
 
 
 def test_a_hangup_stops_nothing(start_up: StartUp) -> None:

@@ -15,6 +15,8 @@ from mentorsync.supervisor.pipe import Pipe, open_pipe
 from mentorsync.supervisor.relay import Relay
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Not the user's: Python inside Envoy, and `python -m`, look for modules in the working directory first.
+WORKING_DIRECTORY = "/"
 
 
 class Child:
@@ -47,6 +49,7 @@ class Child:
                 pass_fds=(*descriptors, reading),
                 start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor alone: it stops the parts in order
                 preexec_fn=_prepare(os.getpid()),
+                cwd=WORKING_DIRECTORY,
             )
         relay.follow(stderr)
         return cls(process, relay, stdout, writing)
