@@ -20,37 +20,41 @@ ADDRESSES = ("127.0.0.1:50051", "mentorsync.example:443")
 
 
 def test_the_code_runs(service: ServerProcess, tmp_path: Path) -> None:
-    """All blocks of the page, one after the other, in one program."""
+    """Each block of the page is a program of its own, so that a reader can copy any of them."""
     authority = Authority(tmp_path, "ca")
     pair = authority.issue("server", "127.0.0.1")
     authority.issue("client")
     root = authority.ca.read_bytes()
     credentials = grpc.ssl_server_credentials([(pair.key.read_bytes(), pair.certificate.read_bytes())], root, True)
     with running_stub("127.0.0.1", 0, credentials) as stub:
-        program = "\n".join(BLOCK.findall(PAGE.read_text()))
+        page = PAGE.read_text()
         for written, real in zip(ADDRESSES, (service.grpc, target(stub)), strict=True):
-            assert written in program
-            program = program.replace(written, real)
-        finished = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=CALL_SECONDS,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stderr
+            assert written in page
+            page = page.replace(written, real)
+        printed = "".join(run(program, tmp_path) for program in BLOCK.findall(page))
         assert len(stub.metadata) == 1
-    assert "up to date" in finished.stdout
-    assert finished.stdout.splitlines()[:2] == ["True paused", "paused False"]
-    assert finished.stdout.splitlines()[-1] == "mentor_id"
+    assert "up to date" in printed
+    assert printed.splitlines()[:2] == ["True paused", "paused False"]
+    assert printed.splitlines()[-1] == "mentor_id"
 
 
-def test_the_example_of_the_feed_runs(service: ServerProcess) -> None:
+def test_the_example_of_the_feed_runs(service: ServerProcess, tmp_path: Path) -> None:
     """That of docs/live-feed.md."""
     (program,) = BLOCK.findall((DOCS / "live-feed.md").read_text())
     assert ADDRESSES[0] in program
     program = program.replace(ADDRESSES[0], service.grpc)
-    command = [sys.executable, "-c", program]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=CALL_SECONDS, check=True)
-    assert finished.stdout.startswith("up to date with")
+    assert run(program, tmp_path).startswith("up to date with")
+
+
+def run(program: str, directory: Path) -> str:
+    """Runs the program and returns what it printed."""
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=CALL_SECONDS,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
