@@ -102,6 +102,7 @@ CASES = [
     unreadable("an empty page", "GET", f"{BASE}?page="),
     unreadable("an unknown query parameter", "GET", f"{BASE}?status=paused"),
     unreadable("a repeated query parameter", "GET", f"{BASE}?page=1&page=2"),
+    unreadable("another mentor in the query of a snapshot", "GET", f"{BASE}/mntr_1?mentor_id=mntr_2"),
     unreadable("an unknown query parameter of a submit", "POST", f"{EVENTS}?dry_run=true", "{}"),
     unreadable("an unknown query parameter of a delete", "DELETE", f"{EVENT}?force=true"),
     unreadable(
