@@ -11,6 +11,7 @@ PAUSE = {"event_type": "PauseMentorEvent"}
 SUBMITS = {
     "an unknown field is ignored": '"event_type": "PauseMentorEvent", "mood": "tired"',
     "an unknown object is ignored": '"event_type": "PauseMentorEvent", "device": {"os": ["x", 1, null]}',
+    "the last of two values counts": '"event_type": "ResumeMentorEvent", "event_type": "PauseMentorEvent"',
     "null counts as absent": '"event_type": "PauseMentorEvent", "reason": null, "client_timestamp": null',
     "an enum number": '"event_type": 1',
     "camelCase names": '"eventType": "PauseMentorEvent", "clientTimestamp": "2026-03-26T09:14:55Z"',
