@@ -224,6 +224,7 @@ def test_all_invalid_fields_are_reported_together() -> None:
     with pytest.raises(InvalidFieldsError) as raised:
         validation.page_query(pb.ListSyncEventsRequest(page=0, limit=0, mentor_id=""))
     assert violated(raised.value) == ["page", "limit", "mentor_id"]
+    assert len(str(raised.value).split("; ")) == 3  # a reader can tell which words belong to which field
     with pytest.raises(InvalidFieldsError) as raised:
         updated(sync_event_id="", reason="\0")
     assert violated(raised.value) == ["sync_event_id", "reason"]

@@ -32,7 +32,7 @@ REASON_RULE = (
 )
 CLIENT_TIMESTAMP_RULE = "must be in the years 0001 to 9999, with nanos from 0 to 999999999"
 MAX_WATCHED_MENTORS = 100
-WATCHED_MENTORS_RULE = f"must be at most {MAX_WATCHED_MENTORS} mentors"
+WATCHED_MENTORS_RULE = f"must name at most {MAX_WATCHED_MENTORS} mentors"
 CURSOR_RULE = "must be a cursor that the feed gave"
 MAX_SECONDS_RULE = f"must be from 1 to {int(MAX_STREAM_SECONDS)}"
 IDEMPOTENCY_KEY_RULE = "must be given once, as 1 to 64 visible ASCII characters"
@@ -65,7 +65,7 @@ def page_query(request: pb.ListSyncEventsRequest) -> PageQuery:
     if page < 1:
         violations.append(FieldViolation("page", "must be 1 or more"))
     if limit < 1:
-        violations.append(FieldViolation("limit", f"must be 1 or more; over {MAX_LIMIT} counts as {MAX_LIMIT}"))
+        violations.append(FieldViolation("limit", f"must be 1 or more (over {MAX_LIMIT} counts as {MAX_LIMIT})"))
     if mentor_id is not None and not MENTOR_ID.fullmatch(mentor_id):
         violations.append(FieldViolation("mentor_id", MENTOR_ID_RULE))
     _refuse(violations)
