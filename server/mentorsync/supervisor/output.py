@@ -74,6 +74,7 @@ def describe_addresses(
     )
     pages = f"\ndocs      {rest}/docs\nconsole   {rest}/console" if settings.pages else ""
     health = f"\nhealth    http://{Address(*gateway['health'])}/healthz" if "health" in gateway else ""
+    token = ' -H "authorization: Bearer $TOKEN"' if settings.jwt_issuer else ""
     return f"""\
 REST      {rest}{pages}{health}
 gRPC      {", ".join(dict.fromkeys(str(Address(*server["grpc"])) for server in servers))}{balanced}
@@ -81,7 +82,7 @@ metrics   {", ".join(f"http://{Address(*server['metrics'])}/metrics" for server 
 admin     {", ".join(f"http://{Address(*admin)}" for admin in admins)}
 database  {without_credentials(settings.database_url)}
 
-Try it:   curl -s -X POST -H 'content-type: application/json' \\
+Try it:   curl -s -X POST -H 'content-type: application/json'{token} \\
             -d '{{"event_type": "PauseMentorEvent", "mentor_id": "mntr_01HX4V2K8P"}}' \\
             {rest}{list_path}/events
 Ctrl-C stops everything."""
