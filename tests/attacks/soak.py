@@ -1,4 +1,4 @@
-"""Runs every attack in full against `mentorsync up`, in both layouts: `make soak`.
+"""Runs every attack in full against `mentorsync up`, in both layouts: `make soak-attacks`.
 
 Writes .benchmarks/attacks.json, prints a table with a verdict for each attack, and exits with 1 if one is not met.
 """
@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="make soak", description=__doc__)
+    parser = ArgumentParser(prog="make soak-attacks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SECONDS} s for each attack")
     seconds = QUICK_SECONDS if parser.parse_args().quick else FULL_SECONDS
     sys.stdout.write(f"{HEADING}\n")
