@@ -8,7 +8,7 @@ import grpc
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
 from mentorstatus_client.calls import Call
-from mentorstatus_client.channel import DEFAULT_TARGET, check_plaintext_token, open_channel
+from mentorstatus_client.channel import DEFAULT_TARGET, check_metadata, check_plaintext_token, open_channel
 
 Token: TypeAlias = str | Callable[[], str]
 
@@ -68,6 +68,7 @@ class Client:
             metadata["idempotency-key"] = call.idempotency_key
         if self._token is not None:
             metadata["authorization"] = f"Bearer {self._token if isinstance(self._token, str) else self._token()}"
+        check_metadata(metadata)
         return {
             "timeout": options.get("timeout", self._timeout),
             "wait_for_ready": options.get("wait_for_ready"),

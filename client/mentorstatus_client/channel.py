@@ -1,8 +1,8 @@
-"""How a client connects: the options of its channel, and where it may send a token."""
+"""How a client connects: the options of its channel, where it may send a token, and what it may send with a call."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -55,3 +55,10 @@ def check_plaintext_token(target: str) -> None:
             f"the token for {target} would be sent in plain text: pass credentials=grpc.ssl_channel_credentials(), or "
             f"plaintext_token=True if another layer encrypts the connection"
         )
+
+
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Refuses what metadata cannot hold. grpc would report it as INTERNAL, as if the service had failed."""
+    for name, value in metadata.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"{name} must be printable ASCII, without line feeds")

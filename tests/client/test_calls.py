@@ -60,6 +60,15 @@ async def test_a_time_without_a_zone_is_refused(client: Any, mentor_id: str) -> 
         await client.submit_event(mentor_id, EventType.PAUSE, client_timestamp=naive)
 
 
+@pytest.mark.parametrize("key", ["Zoë", "key\n"])
+async def test_text_that_metadata_cannot_hold_is_refused(client: Any, mentor_id: str, key: str) -> None:
+    """Otherwise grpc reports an internal error, as if the service had failed. A token from a file may end in a line feed."""
+    with pytest.raises(ValueError, match="idempotency-key must be printable ASCII"):
+        await client.submit_event(mentor_id, EventType.PAUSE, idempotency_key=key)
+    with pytest.raises(ValueError, match="authorization must be printable ASCII"):
+        await client.get_mentor_status(mentor_id, metadata={"authorization": f"Bearer {key}"})
+
+
 async def test_each_submit_is_an_event_of_its_own_unless_a_key_joins_them(client: Any, mentor_id: str) -> None:
     """Without a key each submit has a random one."""
     several = [await client.submit_event(mentor_id, EventType.PAUSE) for _ in range(2)]
