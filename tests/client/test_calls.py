@@ -62,7 +62,7 @@ async def test_a_time_without_a_zone_is_refused(client: Any, mentor_id: str) -> 
 
 @pytest.mark.parametrize("key", ["Zoë", "key\n"])
 async def test_text_that_metadata_cannot_hold_is_refused(client: Any, mentor_id: str, key: str) -> None:
-    """Otherwise grpc reports an internal error, as if the service had failed. A token from a file may end in a line feed."""
+    """Otherwise grpc reports an internal error. A token from a file may end in a line feed."""
     with pytest.raises(ValueError, match="idempotency-key must be printable ASCII"):
         await client.submit_event(mentor_id, EventType.PAUSE, idempotency_key=key)
     with pytest.raises(ValueError, match="authorization must be printable ASCII"):
