@@ -35,6 +35,16 @@ async def test_one_address_has_a_limited_number_of_streams(service: Service, cli
     assert [detail.get("reason") for detail in refused.json()["details"]] == ["TOO_MANY_WATCHES", None]
 
 
+async def test_streams_whose_receivers_have_gone_make_room_at_once(service: Service, client: httpx.AsyncClient) -> None:
+    """A phone that loses its connection again and again is not refused. An EventSource would give up after a 429."""
+    await wait_until_free(client, 3)
+    for _ in range(4):
+        async with AsyncExitStack() as stack:
+            for _ in range(3):
+                receiver = await stack.enter_async_context(sse(service.url, changes_only=True))
+                await steps_until(receiver, "current")
+
+
 async def test_the_limit_holds_for_grpc(client: httpx.AsyncClient, channel: grpc.aio.Channel) -> None:
     """RESOURCE_EXHAUSTED."""
     await wait_until_free(client, 3)

@@ -414,6 +414,16 @@ async def test_a_message_that_cannot_be_sent_ends_the_stream(harness: Harness, m
         await until(lambda: harness.feed.ends[End.DISCONNECTED] == 1)
 
 
+async def test_a_stream_whose_receiver_has_gone_makes_room_for_another(harness: Harness) -> None:
+    """At once: its next heartbeat, which would find out, comes after 20 s."""
+    harness.feed.slots = Slots(1)
+    async with harness.stream() as gone:
+        assert await kinds(gone, 1) == ["CURRENT"]
+        gone.has_left = True
+        async with harness.stream() as received:
+            assert await kinds(received, 1) == ["CURRENT"]
+
+
 async def test_a_fault_in_one_stream_ends_that_stream_alone(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """All streams of an event loop are served by one task, which must not end."""
 

@@ -1,9 +1,10 @@
 """How many streams there may be."""
 
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from mentorsync.feed.subscriber import Subscriber
 
 MAX_STREAMS = 10_000  # of one process: about 500 MB
 
@@ -19,27 +20,33 @@ class Slots:
         self._of_one_address = of_one_address
         self._in_all = in_all
         self._lock = threading.Lock()
-        self._of_address: Counter[str] = Counter()
+        self._of_address: dict[str, set[Subscriber]] = {}
         self.used = 0
 
     @contextmanager
-    def one(self, address: str) -> Iterator[None]:
+    def one(self, address: str, subscriber: Subscriber) -> Iterator[None]:
         """Occupies a slot. Raises TooManyStreamsError."""
         with self._lock:
             self._check(address)
-            self._of_address[address] += 1
+            self._of_address.setdefault(address, set()).add(subscriber)
             self.used += 1
         try:
             yield
         finally:
             with self._lock:
                 self.used -= 1
-                self._of_address[address] -= 1
+                self._of_address[address].discard(subscriber)
                 if not self._of_address[address]:
                     del self._of_address[address]
+
+    def all_of(self, address: str) -> tuple[Subscriber, ...]:
+        """The streams of an address that has no slot left. Empty if it has one."""
+        with self._lock:
+            streams = self._of_address.get(address, ())
+            return tuple(streams) if len(streams) >= self._of_one_address else ()
 
     def _check(self, address: str) -> None:
         if self.used >= self._in_all:
             raise TooManyStreamsError("this process has as many streams as it can serve")
-        if self._of_address[address] >= self._of_one_address:
+        if len(self._of_address.get(address, ())) >= self._of_one_address:
             raise TooManyStreamsError(f"this address has {self._of_one_address} streams, as many as are allowed")

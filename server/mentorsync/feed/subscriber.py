@@ -11,6 +11,8 @@ from mentorsync.feed.ring import Ring
 # Hands a message to the transport. Awaiting the answer waits until the transport has taken the message.
 Send = Callable[[bytes], Awaitable[None]]
 
+PROBE_PAUSE_SECONDS = 0.05  # since the last message: callers beyond the limit cannot cause more heartbeats than that
+
 
 class Subscriber:
     """Everything up to `position` in the history of `ring` was sent.
@@ -109,6 +111,15 @@ class Subscriber:
         if self.sent_at == time and self.is_sending:
             self.is_stalled = True
             self.task.cancel()
+
+    def probe_soon(self) -> None:
+        """Lets the stream send a heartbeat, which fails if the receiver has gone. May be called in any thread."""
+        self.task.get_loop().call_soon_threadsafe(self._probe)
+
+    def _probe(self) -> None:
+        if not self.is_sending and asyncio.get_running_loop().time() - self.sent_at > PROBE_PAUSE_SECONDS:
+            self.sent_at = 0.0
+            self.wake()
 
     def misses_from(self, end: int) -> int | None:
         """The revision of the first change up to `end` that it may miss."""
