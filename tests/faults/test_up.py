@@ -53,7 +53,7 @@ def test_it_can_be_started_in_a_folder_with_python_files(up_flags: tuple[str, ..
     for module in ("mentorsync", "queue", "token"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('this is another module')")
     settings = dict.fromkeys(LISTENERS, "127.0.0.1:0") | {"database_url": "sqlite:///events.db"}
-    program = (Path(sys.executable).with_name("mentorsync"), "up", *up_flags)
+    program = [str(Path(sys.executable).with_name("mentorsync")), "up", *up_flags]
     with subprocess.Popen(program, cwd=tmp_path, env=environment(settings), stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout
         announced = read_announcement(up.stdout)
