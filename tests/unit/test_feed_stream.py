@@ -391,7 +391,7 @@ async def test_a_change_during_a_round_goes_at_once_to_those_who_were_not_served
 
 
 async def test_a_receiver_that_does_not_read_holds_up_nobody(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gets everything once it reads again."""
+    """The others wait for it once, and briefly. It gets everything once it reads again."""
     monkeypatch.setattr(subscribers_module, "SLICE_SUBSCRIBERS", 1)
     async with harness.stream() as blocked, harness.stream() as reading:
         for received in (blocked, reading):
@@ -400,6 +400,7 @@ async def test_a_receiver_that_does_not_read_holds_up_nobody(harness: Harness, m
         for last in (1, 2, 3):
             harness.commit()
             assert await reading.until_event(last) == [last]
+            monkeypatch.setattr(subscribers_module, "LONGEST_PAUSE_SECONDS", 60)
         blocked.reading.set()
         assert await blocked.until_event(3) == [1, 2, 3]
 

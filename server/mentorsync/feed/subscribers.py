@@ -18,7 +18,7 @@ from mentorsync.storage.errors import StorageUnavailableError
 
 # Served at once. Before the next ones, the transport takes their messages, and calls run: nobody waits in a long queue.
 SLICE_SUBSCRIBERS = 25
-LONGEST_PAUSE_SECONDS = 0.01  # after a slice; the transport may wait for a receiver that does not read
+LONGEST_PAUSE_SECONDS = 0.01  # after a slice; the transport may wait for a receiver that no longer reads
 TICKS = 20  # in the time of a heartbeat: each comes at most so much late
 CATCH_UPS = 3  # reads of the database at a time, so that calls find a free connection
 
@@ -160,23 +160,29 @@ class Subscribers:
         yet, and to the others in the next round.
         """
         for first in range(0, len(subscribers), SLICE_SUBSCRIBERS):
-            some = subscribers[first : first + SLICE_SUBSCRIBERS]
-            for subscriber in some:
+            served = None
+            for subscriber in subscribers[first : first + SLICE_SUBSCRIBERS]:
                 self._marked.pop(subscriber, None)
-                self._serve(subscriber)
+                if self._is_served(subscriber):
+                    served = subscriber
+                else:
+                    subscriber.wake()
             await asyncio.sleep(0)  # the streams that were woken send here
-            await some[-1].sent_within(LONGEST_PAUSE_SECONDS)
+            if served is not None:
+                await served.sent_within(LONGEST_PAUSE_SECONDS)
             if self._news.is_set():
                 self._mark()
 
-    def _serve(self, subscriber: Subscriber) -> None:
-        """Sends what comes next, or wakes the stream if it has more to do than that. To wake it costs twice as much."""
+    def _is_served(self, subscriber: Subscriber) -> bool:
+        """Sends what comes next. False if the stream has more to do than that, or cannot send now, and must be woken.
+
+        To wake a stream for each message would cost twice as much.
+        """
         with suppress(Exception):  # the stream meets the same error when it has been woken, and reports it
             if subscriber.is_following(self.ring):
                 step = self.advance(subscriber)
-                if step is not None and step.position >= self.end:
-                    return
-        subscriber.wake()
+                return step is not None and step.position >= self.end
+        return False
 
     def _mark(self) -> None:
         """Notes for each subscriber what it misses now, and who misses something."""
