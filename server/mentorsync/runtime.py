@@ -3,12 +3,15 @@
 import gc
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 
 # Seconds for which a thread keeps the interpreter's lock while another one waits for it. The writer releases the lock
 # at every statement and must get it back from the busy event loop: at the default of 5 ms, a batch of ten statements
 # could wait for 50 ms.
 SWITCH_INTERVAL = 0.0005
+OLDEST_GENERATION = 2
+THRESHOLDS = (700, 5, 1)  # a full collection for about 8,000 new objects that stay: it takes a few milliseconds
 
 
 def leave_out_psycopg_on_sqlite(database_url: str) -> None:
@@ -38,3 +41,15 @@ def freeze_heap() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.callbacks.append(_freeze_survivors)
+    gc.set_threshold(*THRESHOLDS)
+
+
+def _freeze_survivors(phase: str, info: Mapping[str, int]) -> None:
+    """Leaves what survives a full collection out of the next ones.
+
+    While 5,000 streams of the live feed are open, a collection that looks at all of them takes 145 ms, in which no call
+    is answered. When a stream ends, its objects are released without a collection: none of them refers to itself.
+    """
+    if phase == "stop" and info["generation"] == OLDEST_GENERATION:
+        gc.freeze()

@@ -25,25 +25,26 @@ class Subscriber:
     __slots__ = (
         "_send",
         "_sending",
+        "_task",
         "_waiter",
         "due",
         "filter_hash",
         "is_leaving",
         "is_stalled",
+        "loop",
         "made",
         "mentor_ids",
         "missing_from",
         "position",
         "ring",
         "sent_at",
-        "task",
     )
 
     def __init__(self, mentor_ids: frozenset[str], made: Format, send: Send, task: "asyncio.Task[object]") -> None:
         self.mentor_ids = mentor_ids
         self.filter_hash = filter_hash(mentor_ids)
         self.made = made
-        self.task = task
+        self.loop = task.get_loop()
         self.ring: Ring  # known once the log has been read
         self.position = 0
         self.missing_from: int | None = None
@@ -51,6 +52,7 @@ class Subscriber:
         self.sent_at = 0.0
         self.is_leaving = False
         self.is_stalled = False
+        self._task: asyncio.Task[object] | None = task
         self._send = send
         self._sending: asyncio.Future[None] | None = None  # the last message: done when the transport has taken it
         self._waiter: asyncio.Future[None] | None = None
@@ -90,13 +92,15 @@ class Subscriber:
             await asyncio.wait((self._sending,), timeout=seconds)
 
     def end(self) -> None:
-        """Takes the error of a message that is still on its way: asyncio reports errors that nobody takes."""
+        """Lets go of the task and of the last message. Their errors refer to the stream's frames, and so to itself."""
+        self._task = None
         if self._sending is not None:
-            self._sending.add_done_callback(error_of)
+            self._sending.add_done_callback(error_of)  # asyncio reports errors that nobody takes
+            self._sending = None
 
     async def wait(self) -> None:
         """Waits until the stream has something to do."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self.loop.create_future()
         try:
             await self._waiter
         finally:
@@ -108,16 +112,16 @@ class Subscriber:
 
     def cut_if_sending_since(self, time: float) -> None:
         """Cancels the stream if its receiver still has not taken the message that was sent then."""
-        if self.sent_at == time and self.is_sending:
+        if self._task is not None and self.sent_at == time and self.is_sending:
             self.is_stalled = True
-            self.task.cancel()
+            self._task.cancel()
 
     def probe_soon(self) -> None:
         """Lets the stream send a heartbeat, which fails if the receiver has gone. May be called in any thread."""
-        self.task.get_loop().call_soon_threadsafe(self._probe)
+        self.loop.call_soon_threadsafe(self._probe)
 
     def _probe(self) -> None:
-        if not self.is_sending and asyncio.get_running_loop().time() - self.sent_at > PROBE_PAUSE_SECONDS:
+        if not self.is_sending and self.loop.time() - self.sent_at > PROBE_PAUSE_SECONDS:
             self.sent_at = 0.0
             self.wake()
 

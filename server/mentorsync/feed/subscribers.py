@@ -215,17 +215,20 @@ class Subscribers:
         """Wakes those whose time has come, and marks those who do not read. The gateway cuts these off."""
         while True:
             await asyncio.sleep(time_limits.HEARTBEAT_SECONDS / TICKS)
-            now = self.loop.time()
-            for subscriber in tuple(self._all):
-                if subscriber.is_sending:
-                    subscriber.is_stalled |= now - subscriber.sent_at > time_limits.STALLED_SECONDS
-                elif subscriber.due <= now or subscriber.is_stalled or subscriber.has_failed:
-                    subscriber.wake()
+            self._tick()
+
+    def _tick(self) -> None:
+        now = self.loop.time()
+        for subscriber in tuple(self._all):
+            if subscriber.is_sending:
+                subscriber.is_stalled |= now - subscriber.sent_at > time_limits.STALLED_SECONDS
+            elif subscriber.due <= now or subscriber.is_stalled or subscriber.has_failed:
+                subscriber.wake()
 
 
 def _leave(subscriber: Subscriber) -> None:
     subscriber.is_leaving = True
     subscriber.wake()
     if subscriber.is_sending:
-        loop = subscriber.task.get_loop()
-        loop.call_later(time_limits.LEAVE_SECONDS, subscriber.cut_if_sending_since, subscriber.sent_at)
+        wait = time_limits.LEAVE_SECONDS
+        subscriber.loop.call_later(wait, subscriber.cut_if_sending_since, subscriber.sent_at)
