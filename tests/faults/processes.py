@@ -112,11 +112,15 @@ class Up:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
+    def parts(self) -> list[int]:
+        """The ids of the processes that it runs."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [int(child) for child in children]
+
     def replicas(self) -> list[int]:
         """The ids of the running replica processes. With --separate, the gateway is not one of them."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        servers = [pid for pid in children if b"serve" in _arguments(pid)]
-        return [int(pid) for pid in servers or children]
+        parts = self.parts()
+        return [pid for pid in parts if b"serve" in _arguments(pid)] or parts
 
     async def wait_until_replaced(self, *pids: int, within: float = 20.0) -> None:
         """Waits until all replicas serve and none of them is one of these processes."""
@@ -128,7 +132,7 @@ class Up:
                     await asyncio.sleep(POLL_SECONDS)
 
 
-def _arguments(pid: str) -> list[bytes]:
+def _arguments(pid: int) -> list[bytes]:
     """Those of a process, or none if it has ended meanwhile."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

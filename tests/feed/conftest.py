@@ -55,7 +55,7 @@ def embedded_service(run: Run, database_url: str, **variables: str) -> Iterator[
 
 @contextmanager
 def separate_service(run: Run, database_url: str, **variables: str) -> Iterator[Service]:  # noqa: F811 - as above
-    command = [sys.executable, "-m", APPLICATION]
+    command = [sys.executable, "-m", APPLICATION, "serve"]
     environment = os.environ | settings_for(database_url) | variables
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:
         try:

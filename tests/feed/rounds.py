@@ -4,12 +4,13 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.feed import audit
 from tests.feed.history import History, Log, Opened
 from tests.feed.receivers import Step
-from tests.feed.sites import PostgresSite, SqliteSite
+from tests.feed.sites import PostgresSite, SeparateSite, SqliteSite
 from tests.feed.traffic import Traffic
 from tests.feed.validators import violations
 from tests.feed.watchers import Watcher
@@ -21,8 +22,11 @@ FROZEN_WRITES = 5  # made while a replica is frozen
 SETTLE_SECONDS = 40  # until all receivers are at the end of the log
 POLL_SECONDS = 0.02
 WEIGHTS = {"cut": 65, "purge": 25, "kill": 5, "new_epoch": 5}
-SQLITE_WEIGHTS = {"step_clock": 5}
-POSTGRES_WEIGHTS = {"freeze": 3}
+OWN_WEIGHTS: Mapping[type, Mapping[str, int]] = {
+    SqliteSite: {"step_clock": 5},
+    SeparateSite: {"step_clock": 5, "kill_server": 5, "kill_gateway": 5},
+    PostgresSite: {"freeze": 3},
+}
 LONGEST_STEP_SECONDS = 5 * 3_600  # of the clock, forwards or backwards
 
 
@@ -83,7 +87,7 @@ class Run:
     async def _run_rounds(self, count: int) -> None:
         """On PostgreSQL the middle one of those after the backup was restored is a failover."""
         is_postgres = isinstance(self._site, PostgresSite)
-        weights = WEIGHTS | (POSTGRES_WEIGHTS if is_postgres else SQLITE_WEIGHTS)
+        weights = WEIGHTS | OWN_WEIGHTS[type(self._site)]
         for number in range(count):
             (name,) = self._random.choices([*weights], [*weights.values()])
             if is_postgres and self._restored_revision is not None and number == count // 2:
@@ -104,6 +108,14 @@ class Run:
 
     async def _kill(self) -> None:
         await self._site.kill()
+
+    async def _kill_server(self) -> None:
+        assert isinstance(self._site, SeparateSite)
+        await self._site.kill_server()
+
+    async def _kill_gateway(self) -> None:
+        assert isinstance(self._site, SeparateSite)
+        await self._site.kill_gateway()
 
     async def _new_epoch(self) -> None:
         await asyncio.to_thread(self._site.new_epoch)

@@ -1,6 +1,6 @@
 """The real service with short limits of the live feed, and with a clock that a test can step.
 
-As a program it is `mentorsync serve`; Envoy hosts `app`.
+As a program it is `mentorsync`, of which tests run `serve`; Envoy hosts `app`.
 """
 
 import gc
@@ -33,4 +33,4 @@ def _stepped_time_ns() -> int:
 time.time_ns = _stepped_time_ns
 
 if __name__ == "__main__":
-    sys.exit(main(["serve"]))
+    sys.exit(main())

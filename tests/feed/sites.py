@@ -1,4 +1,4 @@
-"""Services under faults: `mentorsync up` on SQLite, and two replicas of it on PostgreSQL with a standby."""
+"""Services under faults: `mentorsync up` on SQLite, in both layouts, and two replicas of it on PostgreSQL."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from mentorsync.storage.engine import Engine, open_engine
@@ -39,11 +39,12 @@ class Site:
 
     _epoch = "epoch"
 
-    def __init__(self, database_url: str, replicas: int) -> None:
+    def __init__(self, database_url: str, replicas: int, *flags: str) -> None:
         self.database_url = database_url
         self.addresses = Addresses()
         self.up: Up
         self._replicas = replicas
+        self._flags = flags
         self._stack = AsyncExitStack()
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
@@ -54,8 +55,18 @@ class Site:
         ((epoch, revision),) = self.execute(f"SELECT {self._epoch}, last_revision FROM history, log")  # noqa: S608 - a constant
         return epoch, revision
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        await self.start()
+        try:
+            yield self
+        finally:
+            await self.stop()
+
     async def start(self) -> None:
-        running = Up.running(self.database_url, self._replicas, program=SHORT_UP, streams_per_address=STREAMS)
+        running = Up.running(
+            self.database_url, self._replicas, *self._flags, program=SHORT_UP, streams_per_address=STREAMS
+        )
         self.up = await self._stack.enter_async_context(running)
         self.addresses.rest, self.addresses.grpc = self.up.rest, self.up.grpc
 
@@ -87,11 +98,11 @@ class Site:
 
 
 class SqliteSite(Site):
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self._database = Database(folder / "mentorsync.db")
         self._backup = folder / "backup.db"
         self._clock_step = self._database.path.with_suffix(".clock")
-        super().__init__(self._database.url, replicas=1)
+        super().__init__(self._database.url, 1, *flags)
         self.create(is_postgres=False)
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
@@ -99,12 +110,15 @@ class SqliteSite(Site):
 
     async def kill(self) -> None:
         """All processes at once, by SIGKILL, and starts the service again."""
-        parts = self.up.replicas()
-        self.up.signal(signal.SIGKILL)
-        for pid in parts:
+        await self._kill_and_start(self.up.pid, *self.up.parts())
+
+    async def _kill_and_start(self, *pids: int) -> None:
+        """If only one part is killed, `mentorsync up` stops the other one, and ends."""
+        processes = [self.up.pid, *self.up.parts()]
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(wait_until_gone, processes)
         await self.stop()
-        await asyncio.to_thread(wait_until_gone, parts)
         await self.start()
 
     def step_clock(self, seconds: int) -> None:
@@ -125,6 +139,19 @@ class SqliteSite(Site):
         if new_epoch:
             self.new_epoch()
         await self.start()
+
+
+class SeparateSite(SqliteSite):
+    """The server and the gateway are processes of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "--separate")
+
+    async def kill_server(self) -> None:
+        await self._kill_and_start(*self.up.replicas())
+
+    async def kill_gateway(self) -> None:
+        await self._kill_and_start(*{*self.up.parts()} - {*self.up.replicas()})
 
 
 class PostgresSite(Site):
@@ -197,16 +224,6 @@ class PostgresSite(Site):
 
 
 @asynccontextmanager
-async def sqlite_site(folder: Path) -> AsyncIterator[SqliteSite]:
-    site = SqliteSite(folder)
-    await site.start()
-    try:
-        yield site
-    finally:
-        await site.stop()
-
-
-@asynccontextmanager
 async def postgres_site(folder: Path) -> AsyncIterator[PostgresSite]:
     with ExitStack() as stack:
         primary = PostgresServer(folder).create()
@@ -216,9 +233,5 @@ async def postgres_site(folder: Path) -> AsyncIterator[PostgresSite]:
         stack.callback(standby.stop)
         primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
         primary.execute("SELECT pg_reload_conf()")
-        site = PostgresSite(primary, standby)
-        await site.start()
-        try:
+        async with PostgresSite(primary, standby).running() as site:
             yield site
-        finally:
-            await site.stop()

@@ -26,6 +26,7 @@ from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.part import Address, PartError
 from mentorsync.supervisor.relay import Relay, Write
 
+COMMAND = (sys.executable, "-m", "mentorsync", "serve")
 SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, JWT_ISSUER, STREAMS_PER_ADDRESS, LOG_LEVEL)
 # The gateway speaks TLS to callers. To the server on the same machine it does not.
 NO_TLS = {setting.variable: "" for setting in (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA)}
@@ -81,9 +82,8 @@ class Server:
         if self._dropped_lines is not None:
             descriptors = (self._dropped_lines.descriptor,)
             environment[VARIABLE] = str(self._dropped_lines.descriptor)
-        command = (sys.executable, "-m", "mentorsync", "serve")
         try:
-            return await Child.start(command, environment, self._relay, descriptors)
+            return await Child.start(COMMAND, environment, self._relay, descriptors)
         except OSError as error:
             raise PartError(f"{self.name} cannot be run: {error.strerror}") from error
 
