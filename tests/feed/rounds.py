@@ -3,14 +3,13 @@
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from tests.feed import audit
-from tests.feed.history import History, Log, Opened
-from tests.feed.receivers import Step
-from tests.feed.sites import PostgresSite, SeparateSite, SqliteSite
+from tests.feed.figures import Figures
+from tests.feed.history import Log, Opened
+from tests.feed.postgres_sites import PostgresSite
+from tests.feed.sqlite_sites import SeparateSite, SqliteSite
 from tests.feed.traffic import Traffic
 from tests.feed.validators import violations
 from tests.feed.watchers import Watcher
@@ -28,37 +27,6 @@ OWN_WEIGHTS: Mapping[type, Mapping[str, int]] = {
     PostgresSite: {"freeze": 3},
 }
 LONGEST_STEP_SECONDS = 5 * 3_600  # of the clock, forwards or backwards
-
-
-@dataclass
-class Figures:
-    """What runs were made of. steps: messages and events that receivers got. resumed: cursors that were tried again."""
-
-    rounds: Counter[str] = field(default_factory=Counter)
-    resets: Counter[str] = field(default_factory=Counter)
-    writes: int = 0
-    connections: int = 0
-    cursors: int = 0
-    changes: int = 0
-    resumed: int = 0
-    violations: list[str] = field(default_factory=list)
-
-    @property
-    def summary(self) -> str:
-        rounds = ", ".join(f"{count} {name}" for name, count in self.rounds.most_common())
-        resets = ", ".join(f"{count} {reason}" for reason, count in self.resets.most_common())
-        return (
-            f"{sum(self.rounds.values())} rounds ({rounds}), {self.writes} writes, {self.connections} connections, "
-            f"{self.cursors} cursors, {self.changes} changes, resets: {resets}, {self.resumed} cursors tried again, "
-            f"{len(self.violations)} violations"
-        )
-
-    def count(self, history: History) -> None:
-        steps = [entry for entry in history.entries if isinstance(entry, Step)]
-        self.connections += len(history.entries) - len(steps)
-        self.cursors += sum(bool(step.cursor) for step in steps)
-        self.changes += sum(step.kind == "change" for step in steps)
-        self.resets.update(step.data["reason"] for step in steps if step.kind == "reset")
 
 
 class Run:
@@ -176,5 +144,5 @@ class Run:
             self._figures.resumed += 1
 
     def _note(self, watcher: Watcher, what: str, lines: list[str]) -> None:
-        name = f"{type(self._site).__name__}, seed {self._seed}, watcher {self._traffic.watchers.index(watcher)}{what}"
+        name = f"seed {self._seed}, watcher {self._traffic.watchers.index(watcher)}{what}"
         self._figures.violations += [f"{name}: {line}" for line in lines]
