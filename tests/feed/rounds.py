@@ -21,7 +21,7 @@ FROZEN_WRITES = 5  # made while a replica is frozen
 SETTLE_SECONDS = 40  # until all receivers are at the end of the log
 POLL_SECONDS = 0.02
 WEIGHTS = {"cut": 65, "purge": 25, "kill": 5, "new_epoch": 5}
-OWN_WEIGHTS: Mapping[type, Mapping[str, int]] = {
+OWN_WEIGHTS: Mapping[type, dict[str, int]] = {
     SqliteSite: {"step_clock": 5},
     SeparateSite: {"step_clock": 5, "kill_server": 5, "kill_gateway": 5},
     PostgresSite: {"freeze": 3},
