@@ -21,7 +21,7 @@ from mentorsync.feed.feed import Feed
 from mentorsync.feed.formats import Messages
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.request import FeedRequest
-from mentorsync.feed.slots import Slots
+from mentorsync.feed.slots import Slots, TooManyStreamsError
 from mentorsync.feed.subscriber import Subscriber
 from mentorsync.storage.change_reader import Changes, EventChange, LogPosition
 from mentorsync.storage.reader import Snapshot
@@ -428,6 +428,31 @@ async def test_a_stream_whose_receiver_has_gone_makes_room_for_another(harness: 
             assert await kinds(received, 1) == ["CURRENT"]
 
 
+async def test_living_streams_are_not_probed_for_each_caller_beyond_the_limit(harness: Harness) -> None:
+    """They get one heartbeat, however many callers are refused. Each stands for a phone whose radio wakes up."""
+    harness.feed.slots = Slots(1)
+    async with harness.stream() as living:
+        assert await kinds(living, 1) == ["CURRENT"]
+        for _ in range(3):
+            async with harness.stream() as refused:
+                with pytest.raises(TooManyStreamsError):
+                    await refused.task
+        harness.commit()
+        assert await kinds(living, 2) == ["HEARTBEAT", "CHANGES"]
+
+
+async def test_a_stream_that_waits_for_a_place_when_a_stop_begins_is_told_to_leave(harness: Harness) -> None:
+    """Its place comes free because of the stop."""
+    harness.feed.slots = Slots(1)
+    async with harness.stream() as first:
+        assert await kinds(first, 1) == ["CURRENT"]
+        async with harness.stream() as waiting:
+            assert await kinds(first, 1) == ["HEARTBEAT"]
+            harness.feed.go_away(0)
+            assert await kinds(waiting, 1) == ["GOING_AWAY"]
+    assert harness.feed.slots.used == 0
+
+
 @pytest.mark.parametrize("has_left", [True, False])
 async def test_the_objects_of_a_stream_go_without_a_garbage_collection(harness: Harness, *, has_left: bool) -> None:
     """Collections leave out what has survived one, so objects that refer to each other would stay for ever."""
@@ -494,12 +519,22 @@ async def test_streams_are_told_to_leave(harness: Harness) -> None:
     assert harness.feed.slots.used == 0
 
 
-async def test_a_stalled_receiver_does_not_hold_up_a_stop(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its stream is cancelled, since it may never take another message. Others are not affected."""
+@pytest.mark.parametrize("is_idle", [True, False])
+async def test_a_stalled_receiver_does_not_hold_up_a_stop(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, *, is_idle: bool
+) -> None:
+    """Its stream is cancelled, since it may never take another message: the one on its way, or GOING_AWAY.
+
+    Others are not affected.
+    """
     monkeypatch.setattr(time_limits, "LEAVE_SECONDS", 0.02)
     async with harness.stream() as stalled, harness.stream() as other:
+        if is_idle:
+            await stalled.next()
+            await loop_turns(10)
         stalled.reading.clear()
-        await stalled.next()
+        if not is_idle:
+            await stalled.next()
         await other.next()
         harness.feed.go_away(0)
         async with asyncio.timeout(WAIT_SECONDS):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,8 +20,7 @@ from mentorsync.feed.tail import Tail
 from mentorsync.storage.change_reader import ChangeReader
 from mentorsync.storage.store import Commit
 
-ROOM_SECONDS = 0.3  # at most; usually it takes a few milliseconds
-ROOM_PAUSE_SECONDS = 0.02
+ROOM_PAUSE_SECONDS = 0.02  # while a new stream waits for a slot
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +63,13 @@ class Feed:
         """Sends the feed until the stream ends. An exception of `send` that is an OSError means that the client left.
 
         Before the first message raises TooManyStreamsError and StorageUnavailableError. Raises asyncio.CancelledError
-        if it is cancelled, also by itself: that is how it cuts off a receiver that does not read.
+        if it is cancelled, also by the feed: that is how a receiver that does not read is cut off.
         """
+        while self.slots.is_probing(client_address):
+            await asyncio.sleep(ROOM_PAUSE_SECONDS)
         if self._is_stopping:  # 200 and an event: a browser would not come back after an error
             return await _refuse(made, send)
         stream = Stream(request, made, send, self._reader, self._subscribers_here())
-        await self._make_room(client_address)
         with self.slots.one(client_address, stream.subscriber):
             try:
                 end = await stream.run()
@@ -81,17 +80,6 @@ class Feed:
                 raise
             self.ends[end] += 1
             return end
-
-    async def _make_room(self, address: str) -> None:
-        """Lets streams whose receivers have gone end, if their address has no slot left, and waits for that a little.
-
-        Inside Envoy, only a message that cannot be sent tells that a receiver has gone.
-        """
-        deadline = time.monotonic() + ROOM_SECONDS
-        while (streams := self.slots.all_of(address)) and time.monotonic() < deadline:
-            for subscriber in streams:
-                subscriber.probe_soon()
-            await asyncio.sleep(ROOM_PAUSE_SECONDS)
 
     def go_away(self, seconds: float) -> None:
         """Ends all streams, spread over a time, and each new one at once. May be called in any thread."""

@@ -112,7 +112,7 @@ class Stream:
         """Waits until the database has a revision: it may be a replica that is behind."""
         deadline = self._now() + time_limits.BEHIND_SECONDS
         while True:
-            position = await self._reader.position()
+            position = await self._read(self._reader.position())
             if position.epoch != self.subscriber.ring.epoch or (
                 position.last_revision < revision and self._now() > deadline
             ):
@@ -232,7 +232,7 @@ class Stream:
 
     @property
     def _heartbeat_at(self) -> float:
-        return self.subscriber.sent_at + self._heartbeat_seconds
+        return 0.0 if self.subscriber.is_probed else self.subscriber.sent_at + self._heartbeat_seconds
 
     async def _send(self, message: bytes) -> None:
         """Sends a message, and waits until it was taken."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from mentorsync import time_limits  # read at each use: tests shorten some
 from mentorsync.feed.cursor import Cursor, filter_hash
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.formats import Format
@@ -10,8 +11,6 @@ from mentorsync.feed.ring import Ring
 
 # Hands a message to the transport. Awaiting the answer waits until the transport has taken the message.
 Send = Callable[[bytes], Awaitable[None]]
-
-PROBE_PAUSE_SECONDS = 0.05  # since the last message: callers beyond the limit cannot cause more heartbeats than that
 
 
 class Subscriber:
@@ -30,6 +29,7 @@ class Subscriber:
         "due",
         "filter_hash",
         "is_leaving",
+        "is_probed",
         "is_stalled",
         "loop",
         "made",
@@ -51,6 +51,7 @@ class Subscriber:
         self.due = 0.0
         self.sent_at = 0.0
         self.is_leaving = False
+        self.is_probed = False  # a heartbeat is due at once
         self.is_stalled = False
         self._task: asyncio.Task[object] | None = task
         self._send = send
@@ -79,6 +80,7 @@ class Subscriber:
     def send(self, message: bytes, now: float) -> None:
         """Begins to send a message. The one before it must have been taken."""
         self.sent_at = now
+        self.is_probed = False
         self._sending = asyncio.ensure_future(self._send(message))
 
     async def sent(self) -> None:
@@ -110,19 +112,29 @@ class Subscriber:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def cut_if_sending_since(self, time: float) -> None:
-        """Cancels the stream if its receiver still has not taken the message that was sent then."""
-        if self._task is not None and self.sent_at == time and self.is_sending:
+    def leave(self) -> None:
+        """Lets the stream end, and cuts it off if its receiver does not take a message in time."""
+        self.is_leaving = True
+        self.wake()
+        self._cut_if_sending_since(None)
+
+    def _cut_if_sending_since(self, time: float | None) -> None:
+        """Cancels the stream if the message that was sent then has still not been taken. Else looks again later."""
+        if self._task is None:
+            return
+        if self.is_sending and self.sent_at == time:
             self.is_stalled = True
             self._task.cancel()
+        else:
+            self.loop.call_later(time_limits.LEAVE_SECONDS, self._cut_if_sending_since, self.sent_at)
 
     def probe_soon(self) -> None:
         """Lets the stream send a heartbeat, which fails if the receiver has gone. May be called in any thread."""
         self.loop.call_soon_threadsafe(self._probe)
 
     def _probe(self) -> None:
-        if not self.is_sending and self.loop.time() - self.sent_at > PROBE_PAUSE_SECONDS:
-            self.sent_at = 0.0
+        if not self.is_sending:
+            self.is_probed = True
             self.wake()
 
     def misses_from(self, end: int) -> int | None:

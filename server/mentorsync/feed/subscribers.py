@@ -142,7 +142,7 @@ class Subscribers:
     def go_away(self, seconds: float) -> None:
         """Ends all streams, spread over a time."""
         for number, subscriber in enumerate(self._all):
-            self.loop.call_later(seconds * number / len(self._all), _leave, subscriber)
+            self.loop.call_later(seconds * number / len(self._all), subscriber.leave)
 
     async def _run_rounds(self) -> None:
         """Serves those for whom there are changes, one slice after the other, as long as there are any."""
@@ -212,7 +212,7 @@ class Subscribers:
         self._marked |= dict.fromkeys(self._of_everything)
 
     async def _run_ticks(self) -> None:
-        """Wakes those whose time has come, and marks those who do not read. The gateway cuts these off."""
+        """Wakes those whose time has come, and marks those who do not read. Envoy ends these when they stay idle."""
         while True:
             await asyncio.sleep(time_limits.HEARTBEAT_SECONDS / TICKS)
             self._tick()
@@ -224,11 +224,3 @@ class Subscribers:
                 subscriber.is_stalled |= now - subscriber.sent_at > time_limits.STALLED_SECONDS
             elif subscriber.due <= now or subscriber.is_stalled or subscriber.has_failed:
                 subscriber.wake()
-
-
-def _leave(subscriber: Subscriber) -> None:
-    subscriber.is_leaving = True
-    subscriber.wake()
-    if subscriber.is_sending:
-        wait = time_limits.LEAVE_SECONDS
-        subscriber.loop.call_later(wait, subscriber.cut_if_sending_since, subscriber.sent_at)
