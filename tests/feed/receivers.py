@@ -90,6 +90,7 @@ async def sse(url: str, headers: Mapping[str, str] | None = None, **query: Any) 
         if response.status_code != httpx.codes.OK:
             await response.aread()
             response.raise_for_status()
+        assert response.headers["content-type"] == "text/event-stream"  # a browser takes nothing else
         yield SseReceiver(response)
 
 

@@ -160,12 +160,13 @@ def test_migrate_reports_what_it_applied(tmp_path: Path) -> None:
     """The first run applies the missing migrations, and the second run none."""
     first = run(tmp_path, "migrate", database_url="sqlite:///a.db")
     second = run(tmp_path, "migrate", "--database-url", "sqlite:///a.db")
+    path = tmp_path / "a.db"
     assert first.returncode == 0
     assert first.stdout.splitlines() == [
-        f"sqlite:///a.db: created {tmp_path / 'a.db'}",
-        "sqlite:///a.db: applied 0001_initial, 0002_heads, 0003_history",
+        f"sqlite:///{path}: created {path}",
+        f"sqlite:///{path}: applied 0001_initial, 0002_heads, 0003_history",
     ]
-    assert (second.returncode, second.stdout) == (0, "sqlite:///a.db: the schema is up to date\n")
+    assert (second.returncode, second.stdout) == (0, f"sqlite:///{path}: the schema is up to date\n")
 
 
 async def test_purge_runs_while_a_server_serves(

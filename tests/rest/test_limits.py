@@ -16,6 +16,7 @@ from tests.attacks.attacker import unfinished_headers
 from tests.attacks.frames import RST_STREAM, frame, opening
 from tests.attacks.under_attack import attacked
 from tests.rest.answers import assert_unavailable, serve_config
+from tests.server_process import wait_until
 
 FREE_PORT: Address = ("127.0.0.1", 0)
 NOWHERE: list[Address] = [("127.0.0.1", 1)]
@@ -38,6 +39,21 @@ def config_with_few_connections(idle_timeout: str | None = None) -> Config:
         (timeouts,) = (action for action in overload["actions"] if action["name"].endswith("reduce_timeouts"))
         timeouts["typed_config"]["timer_scale_factors"][0]["min_timeout"] = idle_timeout
     return config
+
+
+def fill(gateway: Envoy, stack: ExitStack) -> None:
+    """Holds all connections. Waits until Envoy's threads have accepted them: each has a queue of its own."""
+    rest, grpc = gateway.addresses["rest"], gateway.addresses["grpc"]
+    for address in [rest] * MOST_REST_CONNECTIONS + [grpc] * (MOST_CONNECTIONS - MOST_REST_CONNECTIONS):
+        stack.enter_context(socket.create_connection(address, timeout=WAIT_SECONDS))
+    wait_until(lambda: held_connections(gateway) == MOST_CONNECTIONS, "all connections")
+
+
+def held_connections(gateway: Envoy) -> int:
+    host, port = gateway.addresses["admin"]
+    with urlopen(f"http://{host}:{port}/stats?filter=^listener.*downstream_cx_active$") as response:
+        lines = response.read().decode().splitlines()
+    return sum(int(line.split()[-1]) for line in lines if "worker_" not in line and "admin" not in line)
 
 
 def test_idle_connections_make_room_for_newcomers(start_gateway: StartGateway) -> None:
@@ -86,8 +102,7 @@ def test_the_health_has_an_address_that_callers_cannot_fill(start_gateway: Start
     gateway = start_gateway(with_health(config_with_few_connections("300s"), FREE_PORT))
     rest, grpc, (host, port) = (gateway.addresses[name] for name in ("rest", "grpc", "health"))
     with ExitStack() as stack:
-        for address in [rest] * MOST_REST_CONNECTIONS + [grpc] * (MOST_CONNECTIONS - MOST_REST_CONNECTIONS):
-            stack.enter_context(socket.create_connection(address, timeout=WAIT_SECONDS))
+        fill(gateway, stack)
         for _ in range(2):
             assert_unavailable(httpx.get(f"http://{host}:{port}/healthz", timeout=WAIT_SECONDS))
             for address in (rest, grpc):
@@ -100,8 +115,7 @@ def test_the_admin_interface_answers_while_callers_hold_all_connections(start_ga
     gateway = start_gateway(config_with_few_connections("300s"))
     rest, grpc, (host, port) = (gateway.addresses[name] for name in ("rest", "grpc", "admin"))
     with ExitStack() as stack:
-        for address in [rest] * MOST_REST_CONNECTIONS + [grpc] * (MOST_CONNECTIONS - MOST_REST_CONNECTIONS):
-            stack.enter_context(socket.create_connection(address, timeout=WAIT_SECONDS))
+        fill(gateway, stack)
         for address in (rest, grpc):
             with socket.create_connection(address, timeout=WAIT_SECONDS) as refused:
                 assert refused.recv(1) == b""

@@ -140,6 +140,7 @@ def test_a_mistyped_path_is_refused_and_leaves_no_file(tmp_path: Path, name: str
     )
     assert finished.returncode == 2
     assert finished.stderr == (
-        "mentorsync: the database file typo.db does not exist: correct the path, or run `mentorsync migrate` first\n"
+        f"mentorsync: the database file {tmp_path / 'typo.db'} does not exist: correct the path, or run "
+        "`mentorsync migrate` first\n"
     )
     assert list(tmp_path.iterdir()) == []

@@ -169,12 +169,16 @@ class Stream:
             if subscriber.is_leaving or subscriber.is_stalled:
                 await self._send(self._format.going_away())
                 return End.STALLED if subscriber.is_stalled else End.STOPPING
-            step = self._among.advance(subscriber)
+            step = self._among.next_step(subscriber)
             if step is None:
                 await self._catch_up()
-            elif step.changes:
+                continue
+            if step.changes:
+                await self._open()
+            self._among.take(subscriber, step)
+            if step.changes:
                 continue  # and wait until they were taken
-            elif not self._is_current:
+            if not self._is_current:
                 await self._send_current()
             elif self._now() < (due := min(self._heartbeat_at, self._ends_at)):
                 subscriber.due = due
@@ -236,12 +240,16 @@ class Stream:
 
     async def _send(self, message: bytes) -> None:
         """Sends a message, and waits until it was taken."""
+        await self._open()
+        self._among.send(self.subscriber, message)
+        await self.subscriber.sent()
+
+    async def _open(self) -> None:
+        """Sends what must come before all messages, if nothing was sent yet."""
         if not self.has_sent:
             self.has_sent = True
             if opening := self._format.opening():
                 await self._send_message(opening)
-        self._among.send(self.subscriber, message)
-        await self.subscriber.sent()
 
     def _now(self) -> float:
         return self._among.loop.time()

@@ -118,16 +118,17 @@ class Subscribers:
         subscriber.position = revision
         subscriber.missing_from = revision + 1 if revision < self.end else None
 
-    def advance(self, subscriber: Subscriber) -> Step | None:
-        """Takes a subscriber's next step, and begins to send its message. None if the ring lacks some changes."""
+    def next_step(self, subscriber: Subscriber) -> Step | None:
+        """None if the ring lacks some of the changes that a subscriber misses."""
         assert self._steps is not None
-        step = self._steps.after(subscriber)
-        if step is not None:
-            if step.changes:
-                self.send(subscriber, step.message)
-                self.counts.deliveries += step.changes
-            self.place(subscriber, step.position)
-        return step
+        return self._steps.after(subscriber)
+
+    def take(self, subscriber: Subscriber, step: Step) -> None:
+        """Takes a subscriber's next step, and begins to send its message."""
+        if step.changes:
+            self.send(subscriber, step.message)
+            self.counts.deliveries += step.changes
+        self.place(subscriber, step.position)
 
     def send(self, subscriber: Subscriber, message: bytes) -> None:
         subscriber.send(message, self.loop.time())
@@ -179,9 +180,9 @@ class Subscribers:
         To wake a stream for each message would cost twice as much.
         """
         with suppress(Exception):  # the stream meets the same error when it has been woken, and reports it
-            if subscriber.is_following(self.ring):
-                step = self.advance(subscriber)
-                return step is not None and step.position >= self.end
+            if subscriber.is_following(self.ring) and (step := self.next_step(subscriber)):
+                self.take(subscriber, step)
+                return step.position >= self.end
         return False
 
     def _mark(self) -> None:
