@@ -37,7 +37,7 @@ async def find_problem(api: Api) -> str | None:
     try:
         answer = await api.page(1)
     except UnreachableError:
-        return "cannot be reached: start the service with `make run`, or give another --url"
+        return "cannot be reached: start the service with `mentorsync up`, or give another --url"
     if answer.status == OK:
         return None
     return f"answers {answer.status}: with JWT, give a token that reaches all mentors (scope mentorsync.admin)"
