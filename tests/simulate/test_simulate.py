@@ -88,7 +88,8 @@ def test_a_service_that_does_not_run_is_one_line() -> None:
     status, line = ended(simulate("http://127.0.0.1:1"))
     assert status == 2
     assert line == (
-        "mentorsync: http://127.0.0.1:1 cannot be reached: start the service with `mentorsync up`, or give another --url"
+        "mentorsync: http://127.0.0.1:1 cannot be reached: start the service with `mentorsync up`, or give another "
+        "--url"
     )
 
 
