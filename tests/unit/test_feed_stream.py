@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync import time_limits
 from mentorsync.domain.records import LogHead
 from mentorsync.domain.status import EventType, MentorStatus
+from mentorsync.feed import feed as feed_module
 from mentorsync.feed import subscribers as subscribers_module
 from mentorsync.feed import tail as tail_module
 from mentorsync.feed.cursor import Cursor, filter_hash
@@ -22,6 +24,7 @@ from mentorsync.feed.formats import Messages
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.slots import Slots, TooManyStreamsError
+from mentorsync.feed.stream import Stream
 from mentorsync.feed.subscriber import Subscriber
 from mentorsync.storage.change_reader import Changes, EventChange, LogPosition
 from mentorsync.storage.reader import Snapshot
@@ -454,27 +457,31 @@ async def test_a_stream_that_waits_for_a_place_when_a_stop_begins_is_told_to_lea
 
 
 @pytest.mark.parametrize("has_left", [True, False])
-async def test_the_objects_of_a_stream_go_without_a_garbage_collection(harness: Harness, *, has_left: bool) -> None:
+async def test_the_objects_of_a_stream_go_without_a_garbage_collection(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, *, has_left: bool
+) -> None:
     """Collections leave out what has survived one, so objects that refer to each other would stay for ever."""
-    gc.collect()
+    made = []
+
+    class NotedStream(Stream):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(feed_module, "Stream", NotedStream)
     gc.disable()
-    others = living_subscribers()  # that other tests have left
     try:
         async with harness.stream("mntr_1") as received:
             assert await kinds(received, 1) == ["CURRENT"]
-            assert living_subscribers() == others + 1
             received.has_left = has_left
             harness.commit("mntr_1")
             if has_left:
                 await asyncio.wait((received.task,))
         del received.task, received  # the test's own reference to the stream
-        await until(lambda: living_subscribers() == others)
+        (stream,) = made
+        await until(lambda: stream() is None)
     finally:
         gc.enable()
-
-
-def living_subscribers() -> int:
-    return sum(isinstance(one, Subscriber) for one in gc.get_objects())
 
 
 async def test_a_fault_in_one_stream_ends_that_stream_alone(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
