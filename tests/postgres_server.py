@@ -17,6 +17,7 @@ import psycopg
 
 from tests.databases import migrate_database
 from tests.dying_with import dying_with_us
+from tests.server_process import children
 
 NOBODY = 65_534  # PostgreSQL refuses to run as root
 START_SECONDS = 30
@@ -180,10 +181,6 @@ def binaries(directory: Path) -> Path:
             shutil.copytree(package.with_name(f"{package.name}.libs"), copy / f"{package.name}.libs")
         package = copy / package.name
     return package / "pginstall" / "bin"
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def kill(pid: int, number: signal.Signals) -> None:

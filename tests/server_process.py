@@ -33,6 +33,10 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     return others | {f"MENTORSYNC_{name.upper()}": value for name, value in settings.items()}
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
     """Waits until a condition holds for another process, and returns the condition's value."""
     deadline = time.monotonic() + WAIT_SECONDS

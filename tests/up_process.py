@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import httpx
 
-from tests.server_process import WAIT_SECONDS, Database, ServerProcess, command, environment, wait_until
+from tests.server_process import WAIT_SECONDS, Database, ServerProcess, children, command, environment, wait_until
 
 LISTENERS = ("grpc_address", "rest_address", "metrics_address", "gateway_admin_address")
 LAST_LINE = "Ctrl-C"
@@ -51,8 +51,7 @@ class UpProcess:
     @property
     def parts(self) -> list[int]:
         """The processes that it runs."""
-        pid = self._process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children(self._process.pid)
 
     def logged(self) -> str:
         """All that it wrote on standard error."""

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 
 from tests.dying_with import dying_with_us
-from tests.postgres_server import SETTINGS, binaries, children, free_port, kill, server_directory, server_user
+from tests.postgres_server import SETTINGS, binaries, free_port, kill, server_directory, server_user
+from tests.server_process import children
 
 PROGRAM = Path(__file__).parents[2] / ".venv-failover" / "bin" / "patroni"
 NODES = 3  # Raft needs a majority when one is lost

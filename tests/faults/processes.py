@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.dying_with import dying_with_us
 from tests.grpc_client import Connect
-from tests.server_process import environment
+from tests.server_process import children, environment
 
 FREE_PORTS = {f"{name}_address": "127.0.0.1:0" for name in ("grpc", "rest", "metrics", "gateway_admin")}
 STOP_SECONDS = 20
@@ -114,8 +114,7 @@ class Up:
 
     def parts(self) -> list[int]:
         """The ids of the processes that it runs."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [int(child) for child in children]
+        return children(self.pid)
 
     def replicas(self) -> list[int]:
         """The ids of the running replica processes. With --separate, the gateway is not one of them."""

@@ -64,7 +64,7 @@ class Stream:
             return End.STORAGE
         finally:
             self._among.remove(self.subscriber)
-            self.subscriber.end()
+            self.subscriber.release()
 
     async def _run(self) -> End:
         self.subscriber.ring = await self._among.wait_for_ring()

@@ -93,7 +93,7 @@ class Subscriber:
         if self._sending is not None:
             await asyncio.wait((self._sending,), timeout=seconds)
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Lets go of the task and of the last message. Their errors refer to the stream's frames, and so to itself."""
         self._task = None
         if self._sending is not None:

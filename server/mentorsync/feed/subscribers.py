@@ -194,8 +194,9 @@ class Subscribers:
                 self._ready.set()
             return
         end = ring.end
-        changes = ring.since(self.end, end, end) if ring is self.ring else None
-        is_same, self.ring, self.end, self._steps = ring is self.ring, ring, end, Steps(ring, end)
+        is_same = ring is self.ring
+        changes = ring.since(self.end, end, end) if is_same else None
+        self.ring, self.end, self._steps = ring, end, Steps(ring, end)
         self._ready.set()
         if changes is None:  # another history, or more changes than the ring holds
             for subscriber in self._all if is_same else ():
