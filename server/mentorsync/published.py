@@ -1,7 +1,6 @@
 """What lists, snapshots and the live feed publish in common.
 
-Pending events are encoded without building a message for each, which would take twice as long. A response merges the
-encoded events, so protobuf itself checks them and encodes the answer.
+Answers with pending events are put together from encoded parts: messages would take three times as long.
 See https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -10,13 +9,13 @@ from functools import lru_cache
 
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
-from mentorsync.storage.reader import PublishedEvent, Snapshot
+from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
 
 LENGTH_DELIMITED = 2  # the wire type of strings and messages
 GROUP_BITS = 7  # a varint has 7 bits of its number in each byte
 GROUP_VALUES = 1 << GROUP_BITS
-CONTINUED = [chr(GROUP_VALUES | group) for group in range(GROUP_VALUES)]  # the bytes of a varint but the last one
-FIXED_BYTES = 11  # an event without its two ids and the varint of its seconds: tags, lengths and enum values
+BYTES = [chr(value) for value in range(256)]  # each as the character that stands for it below
+ID_FIELDS_BYTES = 4  # the tags and lengths of an event's two ids
 
 
 def published_seconds(microseconds: int) -> int:
@@ -24,15 +23,21 @@ def published_seconds(microseconds: int) -> int:
     return microseconds // 1_000_000
 
 
-def snapshot_message(snapshot: Snapshot) -> pb.GetMentorStatusResponse:
-    message = pb.GetMentorStatusResponse(
+def encoded_page(page: int, limit: int, result: Page) -> bytes:
+    """The ListSyncEventsResponse for a page that was asked for by these numbers."""
+    end = pb.ListSyncEventsResponse(pagination=pb.Pagination(page=page, limit=limit, total=result.total))
+    return encoded_events(pb.ListSyncEventsResponse.DATA_FIELD_NUMBER, result.events) + end.SerializeToString()
+
+
+def encoded_snapshot(snapshot: Snapshot) -> bytes:
+    """The GetMentorStatusResponse."""
+    start = pb.GetMentorStatusResponse(
         mentor_id=snapshot.mentor_id,
         status=snapshot.status,  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
         is_eligible_for_assignment=snapshot.status.is_eligible_for_assignment,
     )
-    message.last_updated.seconds = published_seconds(snapshot.last_updated)
-    message.MergeFromString(encoded_events(message.PENDING_EVENTS_FIELD_NUMBER, snapshot.pending_events))
-    return message
+    start.last_updated.seconds = published_seconds(snapshot.last_updated)
+    return start.SerializeToString() + encoded_events(start.PENDING_EVENTS_FIELD_NUMBER, snapshot.pending_events)
 
 
 def encoded_events(field_number: int, events: Sequence[PublishedEvent]) -> bytes:
@@ -40,23 +45,29 @@ def encoded_events(field_number: int, events: Sequence[PublishedEvent]) -> bytes
 
     The text below has one character for each byte. All ids are ASCII.
     """
-    tag = chr(field_number << 3 | LENGTH_DELIMITED)
+    tag = BYTES[field_number << 3 | LENGTH_DELIMITED]
     parts = []
     for sync_event_id, mentor_id, event_type, resulting_status, server_timestamp in events:
-        seconds = server_timestamp // 1_000_000
-        varint = f"{CONTINUED[seconds & 127]}{CONTINUED[seconds >> 7 & 127]}{_varint(seconds >> 14)}"
+        rest = _encoded_rest(event_type, resulting_status, server_timestamp // 1_000_000)
         parts.append(
-            f"{tag}{chr(FIXED_BYTES + len(sync_event_id) + len(mentor_id) + len(varint))}"
-            f"\n{chr(len(sync_event_id))}{sync_event_id}"  # field 1
-            f"\x12{chr(len(mentor_id))}{mentor_id}"  # field 2
-            f"\x18{chr(event_type)}\x20{chr(resulting_status)}"  # fields 3 and 4
-            f"\x2a{chr(len(varint) + 1)}\x08{varint}"  # field 5: a Timestamp, with its field 1
+            f"{tag}{BYTES[ID_FIELDS_BYTES + len(sync_event_id) + len(mentor_id) + len(rest)]}"
+            f"\n{BYTES[len(sync_event_id)]}{sync_event_id}"  # field 1
+            f"\x12{BYTES[len(mentor_id)]}{mentor_id}{rest}"  # field 2
         )
     return "".join(parts).encode("latin-1")
 
 
-@lru_cache(maxsize=256)  # of seconds >> 14: events of the same 4.5 hours share a value
+@lru_cache(maxsize=4096)  # the same events are read again and again, and many have their time in common
+def _encoded_rest(event_type: int, resulting_status: int, seconds: int) -> str:
+    """The fields of an event from the third on."""
+    varint = _varint(seconds)
+    return (
+        f"\x18{BYTES[event_type]}\x20{BYTES[resulting_status]}"  # fields 3 and 4
+        f"\x2a{BYTES[len(varint) + 1]}\x08{varint}"  # field 5: a Timestamp, with its field 1
+    )
+
+
 def _varint(value: int) -> str:
     if value < GROUP_VALUES:
-        return chr(value)
-    return CONTINUED[value % GROUP_VALUES] + _varint(value >> GROUP_BITS)
+        return BYTES[value]
+    return BYTES[GROUP_VALUES | value % GROUP_VALUES] + _varint(value >> GROUP_BITS)

@@ -242,7 +242,7 @@ async def test_the_last_page_of_many_is_read_from_the_end(
     statements = storage.reader._statements  # noqa: SLF001
     for page in (1, 5, 3):
         await storage.reader.page(page, 2, None)
-    assert read == [statements.page, statements.page_from_end, statements.page]
+    assert read == [statements.filled_page, statements.page_from_end, statements.page]
 
 
 async def test_a_snapshot_is_of_one_moment(storage: OpenedStorage) -> None:

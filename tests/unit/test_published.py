@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.domain.status import EventType, MentorStatus
-from mentorsync.published import encoded_events
-from mentorsync.storage.reader import PublishedEvent
+from mentorsync.published import encoded_events, encoded_page, encoded_snapshot
+from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
 
 LAST_MICROSECOND = 253_402_300_800 * 1_000_000 - 1  # of the year 9999
 EVENTS = st.lists(
@@ -16,7 +16,7 @@ EVENTS = st.lists(
         st.from_regex(r"mntr_[0-9A-Za-z]{1,40}", fullmatch=True),
         st.sampled_from(EventType),
         st.sampled_from(MentorStatus),
-        st.integers(0, LAST_MICROSECOND),
+        st.integers(1_000_000, LAST_MICROSECOND),  # protobuf leaves out 0 seconds
     ),
     max_size=5,
 )
@@ -38,14 +38,22 @@ def message(event: PublishedEvent) -> pb.SyncEvent:
 
 @given(EVENTS)
 def test_a_page_has_the_bytes_of_protobuf(events: list[PublishedEvent]) -> None:
-    """In the field of a list, and in that of a snapshot."""
-    page, snapshot = pb.ListSyncEventsResponse(), pb.GetMentorStatusResponse(mentor_id="mntr_1")
-    page.MergeFromString(encoded_events(page.DATA_FIELD_NUMBER, events))
-    snapshot.MergeFromString(encoded_events(snapshot.PENDING_EVENTS_FIELD_NUMBER, events))
-    messages = [message(event) for event in events]
-    assert page.SerializeToString() == pb.ListSyncEventsResponse(data=messages).SerializeToString()
-    expected = pb.GetMentorStatusResponse(mentor_id="mntr_1", pending_events=messages)
-    assert snapshot.SerializeToString() == expected.SerializeToString()
+    """Nobody can tell that its events were encoded by hand."""
+    expected = pb.ListSyncEventsResponse(
+        data=map(message, events), pagination=pb.Pagination(page=2, limit=50, total=1_000)
+    )
+    assert encoded_page(2, 50, Page(events, 1_000)) == expected.SerializeToString()
+
+
+@given(EVENTS)
+def test_a_snapshot_has_the_bytes_of_protobuf(events: list[PublishedEvent]) -> None:
+    """Also without an event."""
+    expected = pb.GetMentorStatusResponse(
+        mentor_id="mntr_1", status=pb.active, is_eligible_for_assignment=True, pending_events=map(message, events)
+    )
+    expected.last_updated.seconds = 1_774_516_440
+    snapshot = Snapshot("mntr_1", MentorStatus.ACTIVE, 1_774_516_440_999_999, events)
+    assert encoded_snapshot(snapshot) == expected.SerializeToString()
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 127, 128, 16_383, 16_384, 2**31, 2**35])

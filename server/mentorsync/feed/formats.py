@@ -13,7 +13,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.feed.cursor import Cursor
 from mentorsync.feed.encoding import EncodedChange, compact_json, snapshot_fields
 from mentorsync.feed.resets import ResetReason
-from mentorsync.published import snapshot_message
+from mentorsync.published import encoded_snapshot
 from mentorsync.storage.reader import Snapshot
 
 EVENT_STREAM = "text/event-stream"
@@ -45,7 +45,8 @@ class Messages:
         return None
 
     def snapshot(self, snapshot: Snapshot) -> bytes:
-        return Response(kind=Response.SNAPSHOT, snapshot=snapshot_message(snapshot)).SerializeToString()
+        message = pb.GetMentorStatusResponse.FromString(encoded_snapshot(snapshot))
+        return Response(kind=Response.SNAPSHOT, snapshot=message).SerializeToString()
 
     def present(self, changes: Sequence[EncodedChange]) -> bytes:
         head = Response(kind=Response.PRESENT).SerializeToString()

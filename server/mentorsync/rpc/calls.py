@@ -1,4 +1,4 @@
-"""The calls: request message in, response message out, or a stream of encoded messages."""
+"""The calls: request message in, response out. Responses that hold many events are encoded already."""
 
 import time
 
@@ -8,7 +8,7 @@ from mentorsync.feed.feed import Feed
 from mentorsync.feed.formats import Format, Messages, ServerSentEvents
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.subscriber import Send
-from mentorsync.published import encoded_events, published_seconds, snapshot_message
+from mentorsync.published import encoded_page, encoded_snapshot, published_seconds
 from mentorsync.rpc import validation
 from mentorsync.rpc.context import CallContext
 from mentorsync.rpc.principal import confined, only_mentor
@@ -30,21 +30,15 @@ class Calls:
         self._writer = writer
         self._feed = feed
 
-    async def list_sync_events(
-        self, request: pb.ListSyncEventsRequest, context: CallContext
-    ) -> pb.ListSyncEventsResponse:
+    async def list_sync_events(self, request: pb.ListSyncEventsRequest, context: CallContext) -> bytes:
         page, limit, mentor_id = validation.page_query(request)
         mentor_ids = confined(context.principal, () if mentor_id is None else (mentor_id,))
         result = await self._reader.page(page, limit, mentor_ids[0] if mentor_ids else None)
-        response = pb.ListSyncEventsResponse(pagination=pb.Pagination(page=page, limit=limit, total=result.total))
-        response.MergeFromString(encoded_events(response.DATA_FIELD_NUMBER, result.events))
-        return response
+        return encoded_page(page, limit, result)
 
-    async def get_mentor_status(
-        self, request: pb.GetMentorStatusRequest, context: CallContext
-    ) -> pb.GetMentorStatusResponse:
+    async def get_mentor_status(self, request: pb.GetMentorStatusRequest, context: CallContext) -> bytes:
         (mentor_id,) = confined(context.principal, (validation.mentor_id_of(request),))
-        return snapshot_message(await self._reader.snapshot(mentor_id))
+        return encoded_snapshot(await self._reader.snapshot(mentor_id))
 
     async def submit_event(self, request: pb.SubmitEventRequest, context: CallContext) -> pb.SubmitEventResponse:
         operation = validation.submit_operation(request, context.idempotency_keys)

@@ -18,8 +18,9 @@ class Kind(Enum):
 
 
 class Method(NamedTuple):
-    """`call` gets the request and its context, and returns the response. A streaming call gets a function, too, which
-    sends an encoded response, and returns why the stream ended.
+    """`call` gets the request and its context, and returns the response: a message, or its bytes.
+
+    A streaming call also gets a function that sends an encoded response, and returns why the stream ended.
     """
 
     name: str

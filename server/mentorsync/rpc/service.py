@@ -81,7 +81,7 @@ class Service:
             self._check_token(context)
             response = await method.call(method.request_type.FromString(payload), context)
             code = code_pb2.OK
-            return response.SerializeToString()
+            return response if isinstance(response, bytes) else response.SerializeToString()
         except asyncio.CancelledError:
             code = code_of_cancellation(context)
             raise

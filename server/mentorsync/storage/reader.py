@@ -46,6 +46,7 @@ class Snapshot(NamedTuple):
 
 class Statements(Protocol):
     page: str
+    filled_page: str  # may return no row if the page is empty
     page_from_end: str
     mentor_page: str
     snapshot: str
@@ -77,21 +78,27 @@ class Reader:
 
     async def page(self, page: int, limit: int, mentor_id: str | None) -> Page:
         """Returns a page, counted from 1, of all pending events or of one mentor's, oldest first."""
-        offset, end = (page - 1) * limit, page * limit
-        is_deep = offset >= DEEP_OFFSET
-        sql = self._statements.page
-        parameters: tuple[Any, ...] = (offset, limit, offset)
-        if mentor_id is not None:
-            sql = self._statements.mentor_page
-            parameters = (mentor_id, offset, mentor_id, limit, offset, mentor_id)
-        elif is_deep and self._latest_total - end < offset:
-            sql = self._statements.page_from_end
-            parameters = (end, limit, offset, offset, end, end)
-        rows = await (self._run_deep(sql, parameters) if is_deep else self._run_bounded(sql, parameters))
-        total = rows[0][0] if rows else 0
+        offset = (page - 1) * limit
         if mentor_id is None:
-            self._latest_total = total
-        return Page(published_events(rows, 1), total)
+            rows = await self._page_of_all(offset, limit)
+            self._latest_total = rows[0][0]
+        else:
+            run = self._run_deep if offset >= DEEP_OFFSET else self._run_bounded
+            parameters = (mentor_id, offset, mentor_id, limit, offset, mentor_id)
+            rows = await run(self._statements.mentor_page, parameters)
+        return Page(published_events(rows, 1), rows[0][0] if rows else 0)
+
+    async def _page_of_all(self, offset: int, limit: int) -> list[Row]:
+        """The rows of a page: the total, and an event or NULLs."""
+        statements, parameters = self._statements, (offset, limit, offset)
+        if offset < DEEP_OFFSET:
+            return await self._run_bounded(statements.filled_page, parameters) or (
+                await self._run_bounded(statements.page, parameters)
+            )
+        end = offset + limit
+        if self._latest_total - end < offset:
+            return await self._run_deep(statements.page_from_end, (end, limit, offset, offset, end, end))
+        return await self._run_deep(statements.page, parameters)
 
     async def snapshot(self, mentor_id: str) -> Snapshot:
         """Raises MentorNotFoundError for a mentor without an event."""
@@ -140,5 +147,6 @@ async def wait_for_answer(future: "Future[Answer]", seconds: float) -> Answer:
 
 def published_events(rows: Sequence[Row], first: int) -> list[PublishedEvent]:
     """The events in the columns from `first` on."""
-    # A left join gives a row of NULLs where there is no event.
-    return [PublishedEvent._make(row[first:]) for row in rows if row[first] is not None]
+    if not rows or rows[0][first] is None:  # a left join gives a row of NULLs where there is no event
+        return []
+    return [PublishedEvent._make(row[first:]) for row in rows]

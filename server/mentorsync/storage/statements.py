@@ -58,6 +58,11 @@ class ReadStatements:
         # Parameters: offset, limit, offset.
         self.page = compiled(query, database)
 
+        # No row if the page is empty. It takes two thirds of the time, because no join copies the events. The same
+        # parameters.
+        query = EventModel.select(total, *PUBLISHED_FIELDS).where(PENDING).order_by(EventModel.sequence)
+        self.filled_page = compiled(query.limit(_limit(parameter, total)).offset(parameter), database)
+
         query = _joined(LogModel, page_from_end(parameter, total)).where(THE_ROW)
         # Parameters, with end = offset + limit: end, limit, offset, offset, end, end.
         self.page_from_end = compiled(query, database)
@@ -84,9 +89,13 @@ def pending(limit: Any, *conditions: Any) -> Any:
 
 def page(parameter: SQL, total: Any, *conditions: Any) -> Any:
     """One page of pending events, as a subquery. `total` is the SQL of how many there are."""
-    # A page past the end has the limit 0 and reads no event. (As a condition, SQLite would check it on every event.)
-    limit = Case(None, [(parameter < total, parameter)], SQL("0"))
-    return pending(limit, *conditions).offset(parameter).alias("page")
+    return pending(_limit(parameter, total), *conditions).offset(parameter).alias("page")
+
+
+def _limit(parameter: SQL, total: Any) -> Any:
+    """The limit, after the offset, as parameters. A page past the end has the limit 0 and reads no event."""
+    # As a condition, SQLite would check it on every event.
+    return Case(None, [(parameter < total, parameter)], SQL("0"))
 
 
 def page_from_end(parameter: SQL, total: Any) -> Any:

@@ -36,6 +36,7 @@ class PostgresReadStatements:
         head = newest_head(HeadModel.pending_total, HeadModel.first_pending).alias("head")
         not_before = EventModel.sequence >= head.c.first_pending
         self.page = compiled(_head_and(page(parameter, head.c.pending_total, not_before), head), database)
+        self.filled_page = self.page  # as fast
         self.page_from_end = compiled(_head_and(page_from_end(parameter, head.c.pending_total), head), database)
 
         this_mentor = MentorModel.mentor_id == parameter
