@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mentorsync.supervisor.pipe import PIPE_BYTES, Pipe
 
-GATHER_SECONDS = 0.02  # lines may be this late; passed on together they cost less than one by one
+GATHER_SECONDS = 0.05  # lines may be this late; passed on together they cost less than one by one
 REMEMBERED_BYTES = 262_144  # more than a start prints
 
 Write = Callable[[bytes], object]
