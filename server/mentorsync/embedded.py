@@ -3,6 +3,9 @@
 Settings come from the environment, because Envoy's command line cannot carry them.
 """
 
+from collections.abc import Coroutine
+from typing import Any
+
 from mentorsync.config import SettingsError
 from mentorsync.rpc.asgi import Scope, Send, answer
 from mentorsync.rpc.frames import Receive
@@ -17,14 +20,16 @@ class Application:
     event loop. It starts them one after the other, and ends each before the next.
     """
 
+    # For hosts: this is an application of ASGI 3, although `__call__` is not a coroutine function.
+    _asgi_single_callable = True
+
     def __init__(self) -> None:
         self._shared = SharedService()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        else:
-            await answer(self._shared.service, scope, receive, send)
+            return self._live(receive, send)
+        return answer(self._shared.service, scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

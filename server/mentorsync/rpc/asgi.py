@@ -8,7 +8,7 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -17,13 +17,14 @@ from google.rpc import code_pb2, status_pb2
 
 from mentorsync.rpc.context import CallContext, accepted_request_id, client_address
 from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
-from mentorsync.rpc.frames import Message, ProtocolError, Receive, frame, only_message, read_body
+from mentorsync.rpc.frames import Message, ProtocolError, Receive, frame, only_message, read_body, requested
 from mentorsync.rpc.methods import Kind, Method
 from mentorsync.rpc.principal import ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER, principal_of
 from mentorsync.rpc.service import SERVICE_NAME, Service
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
+Messages: TypeAlias = Iterator[Awaitable[Message]]
 Reply: TypeAlias = bytes | status_pb2.Status
 
 PATH_PREFIX = f"/{SERVICE_NAME}/"
@@ -39,34 +40,56 @@ UNIT_SECONDS = {b"H": 3_600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"
 TIMER_SECONDS = 0.001  # uvloop may fire a timer this much early; a cancelled call must see that its deadline passed
 
 
-async def answer(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers one call.
+def answer(service: Service, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+    """Answers one call, in the coroutine that it returns.
+
+    The host begins to fetch the request's body at once, while the coroutine waits for its turn and reads the headers.
 
     While a call runs, the service does not notice if its caller disconnects: with pyvoy 1.3.0, a `receive` that is
     pending while the answer is sent sometimes loses the answer. Deadlines and the bounded queue of writes limit what
     such calls cost.
     """
+    return _answer(service, scope, requested(receive), send)
+
+
+async def _answer(service: Service, scope: Scope, messages: Messages, send: Send) -> None:
     headers = dict(scope["headers"])
     request_id = accepted_request_id(_text(headers.get(b"x-request-id")))
     try:
-        _check_request(scope["method"], headers.get(b"content-type", b""))
-        method = _find_method(service, scope["path"])
-        context = CallContext(
-            request_id,
-            _idempotency_keys(scope, headers),
-            _deadline(headers.get(b"grpc-timeout")),
-            principal_of(*(_text(headers.get(name)) for name in PRINCIPAL_HEADERS)),
-            client_address(_text(headers.get(b"x-forwarded-for")), ""),
-            _text(headers.get(b"last-event-id")),
-            _text(headers.get(b"traceparent")),
-            _text(headers.get(b"tracestate")),
-        )
-        for parsed in (headers, scope):
-            parsed.clear()  # a stream would keep 3 KB of its request until it ends
-        await ANSWERS[method.kind](service, method, context, receive, send)
+        method, context = _parse(service, scope, headers, request_id)
     except ProtocolError as error:
-        status = status_pb2.Status(code=error.code, message=str(error))
-        await _send_error(send, status, request_id, error.http_status)
+        await next(messages)  # it must not be pending while the answer is sent
+        await _refuse(send, error, request_id)
+        return
+    for parsed in (headers, scope):
+        parsed.clear()  # a stream would keep 3 KB of its request until it ends
+    try:
+        await ANSWERS[method.kind](service, method, context, messages, send)
+    except ProtocolError as error:
+        await _refuse(send, error, request_id)
+
+
+def _parse(
+    service: Service, scope: Scope, headers: Mapping[bytes, bytes], request_id: str
+) -> tuple[Method, CallContext]:
+    """The method and the context of a call. Raises ProtocolError."""
+    _check_request(scope["method"], headers.get(b"content-type", b""))
+    method = _find_method(service, scope["path"])
+    return method, CallContext(
+        request_id,
+        _idempotency_keys(scope, headers),
+        _deadline(headers.get(b"grpc-timeout")),
+        principal_of(*(_text(headers.get(name)) for name in PRINCIPAL_HEADERS)),
+        client_address(_text(headers.get(b"x-forwarded-for")), ""),
+        _text(headers.get(b"last-event-id")),
+        _text(headers.get(b"traceparent")),
+        _text(headers.get(b"tracestate")),
+    )
+
+
+async def _refuse(send: Send, error: ProtocolError, request_id: str) -> None:
+    status = status_pb2.Status(code=error.code, message=str(error))
+    await _send_error(send, status, request_id, error.http_status)
 
 
 def _text(value: bytes | None) -> str | None:
@@ -106,8 +129,8 @@ def _deadline(timeout: bytes | None) -> float | None:
     return time.monotonic() + seconds
 
 
-async def _answer_unary(service: Service, method: Method, context: CallContext, receive: Receive, send: Send) -> None:
-    reply = _reply(service, method, context, receive)
+async def _answer_unary(service: Service, method: Method, context: CallContext, messages: Messages, send: Send) -> None:
+    reply = _reply(service, method, context, messages)
     result = await (reply if context.deadline is None else _until(context.deadline, reply))
     if isinstance(result, bytes):
         await _send_message(send, result, context.request_id)
@@ -116,9 +139,9 @@ async def _answer_unary(service: Service, method: Method, context: CallContext, 
 
 
 async def _answer_streaming(
-    service: Service, method: Method, context: CallContext, receive: Receive, send: Send
+    service: Service, method: Method, context: CallContext, messages: Messages, send: Send
 ) -> None:
-    body = await read_body(receive)
+    body = await read_body(messages)
     if body is None:
         return
     has_started = False
@@ -152,9 +175,9 @@ async def _end_stream(send: Send, status: status_pb2.Status | None, request_id: 
 ANSWERS = {Kind.UNARY: _answer_unary, Kind.SERVER_STREAMING: _answer_streaming}
 
 
-async def _reply(service: Service, method: Method, context: CallContext, receive: Receive) -> Reply | None:
+async def _reply(service: Service, method: Method, context: CallContext, messages: Messages) -> Reply | None:
     """The reply to the request's message, or None if the caller disconnected before the request was complete."""
-    body = await read_body(receive)
+    body = await read_body(messages)
     return None if body is None else await service.invoke(method, only_message(body), context)
 
 

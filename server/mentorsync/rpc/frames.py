@@ -3,7 +3,8 @@
 See https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from itertools import chain
 from typing import Any
 
 from google.rpc import code_pb2
@@ -29,7 +30,12 @@ class ProtocolError(Exception):
         self.http_status = http_status
 
 
-async def read_body(receive: Receive) -> bytes | None:
+def requested(receive: Receive) -> Iterator[Awaitable[Message]]:
+    """The messages of a request. The first is asked for at once, and each of the others when it is taken."""
+    return chain((receive(),), iter(receive, None))
+
+
+async def read_body(messages: Iterator[Awaitable[Message]]) -> bytes | None:
     """The body of an ASGI request, or None if the caller disconnected before the body was complete.
 
     Raises ProtocolError as soon as the body is longer than the largest message.
@@ -37,7 +43,7 @@ async def read_body(receive: Receive) -> bytes | None:
     parts: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
+        message = await next(messages)
         if message["type"] == "http.disconnect":
             return None
         part = message.get("body", b"")
