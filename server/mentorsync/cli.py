@@ -3,6 +3,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from mentorsync.config import (
     PAGES,
     REST_ADDRESS,
     SERVER_LOCKS,
+    STOP_DESCRIPTOR_VARIABLE,
     STREAMS_PER_ADDRESS,
     TOKEN,
     TOKEN_FILE,
@@ -32,6 +34,7 @@ from mentorsync.config import (
     Setting,
     SettingsError,
     add_flags,
+    misspelt,
     resolve,
 )
 from mentorsync.extras import check_extras
@@ -222,6 +225,8 @@ GATEWAY_SETTINGS = (*ADDRESSES, PAGES, *LOCKS, *UPSTREAM_LOCKS, *LOG_SETTINGS)
 SERVICE_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, STREAMS_PER_ADDRESS)
 UP_SETTINGS = (*SERVICE_SETTINGS, *ADDRESSES, PAGES, *LOCKS, *LOG_SETTINGS)
 SERVE_SETTINGS = (*SERVICE_SETTINGS, *SERVER_LOCKS, *LOG_SETTINGS)
+CALLER_SETTINGS = (URL, TOKEN, TOKEN_FILE)
+ALL_SETTINGS = (*UP_SETTINGS, *UPSTREAM_LOCKS, *CALLER_SETTINGS)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -246,14 +251,19 @@ def build_parser() -> argparse.ArgumentParser:
     add(migrate, (DATABASE_URL,), "upgrade the database to the schema of this version")
     add_age(add(purge, (DATABASE_URL,), "remove old events that are deleted, acknowledged or were never accepted"))
     add(new_epoch, (DATABASE_URL,), "end the validity of all cursors of the live feed, after a restore of the database")
-    add_plan(
-        add(simulate, (URL, TOKEN, TOKEN_FILE), "let pretend phones use a running service, and check its promises")
-    )
+    add_plan(add(simulate, CALLER_SETTINGS, "let pretend phones use a running service, and check its promises"))
     return parser
+
+
+def warn_of_misspelt_variables() -> None:
+    for given, meant in misspelt(ALL_SETTINGS).items():
+        print(f"mentorsync: {given} is not a setting and has no effect. Did you mean {meant}?", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
+    if STOP_DESCRIPTOR_VARIABLE not in os.environ:  # the supervisor has said it
+        warn_of_misspelt_variables()
     try:
         check_extras(parsed.function.__name__)
         values = resolve(parsed, parsed.settings)

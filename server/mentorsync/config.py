@@ -2,12 +2,15 @@
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from mentorsync import kinds
 from mentorsync.kinds import Kind
 
+PREFIX = "MENTORSYNC_"
+SIMILARITY = 0.75  # of two names, from 0 to 1: one or two wrong letters
 MAX_STREAMS = 10_000  # of one process
 MAX_RATE = 1_000_000  # requests a second for one address: far above what one process can serve
 MAX_PROXIES = 10  # proxies in a row: a larger number is a mistake
@@ -35,7 +38,7 @@ class Setting(NamedTuple):
 
     @property
     def variable(self) -> str:
-        return f"MENTORSYNC_{self.name.upper()}"
+        return f"{PREFIX}{self.name.upper()}"
 
     @property
     def flag(self) -> str:
@@ -148,6 +151,17 @@ def resolve(arguments: Namespace, settings: tuple[Setting, ...], environment: Ma
             shown = "" if setting.is_secret else f", not {text!r}"
             raise SettingsError(f"{setting.variable} (or {setting.flag}) {setting.kind.rule}{shown}") from None
     return Namespace(**values)
+
+
+def misspelt(settings: Iterable[Setting], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that look like a misspelt setting, each with the setting's variable.
+
+    Others with the prefix pass: Kubernetes sets MENTORSYNC_PORT and more for a service of this name.
+    """
+    known = [setting.variable.removeprefix(PREFIX) for setting in settings]
+    given = [name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX)]
+    similar = {name: get_close_matches(name, known, 1, SIMILARITY) for name in given if name not in known}
+    return {PREFIX + name: PREFIX + matches[0] for name, matches in similar.items() if matches}
 
 
 def variables(values: Namespace, settings: tuple[Setting, ...]) -> dict[str, str]:

@@ -141,7 +141,7 @@ def rest_submit(client: httpx.AsyncClient, *, may_break: bool = False) -> Submit
         body = {"event_type": "PauseMentorEvent", "mentor_id": mentor_id, "reason": reason}
         headers = {"idempotency-key": key} if key else {}
         try:
-            response = await _post(client, json=body, headers=headers)
+            response = await send(client, "POST", f"{BASE}/events", json=body, headers=headers)
         except httpx.TransportError as error:
             if may_break:
                 raise UnavailableError(repr(error)) from error
@@ -155,8 +155,8 @@ def rest_submit(client: httpx.AsyncClient, *, may_break: bool = False) -> Submit
     return submit
 
 
-async def _post(client: httpx.AsyncClient, **request: Any) -> httpx.Response:
-    """Posts an event, on another connection if the kernel resets a new one.
+async def send(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
+    """Sends a request, on another connection if the kernel resets a new one.
 
     Nobody had accepted that connection yet: its listener was closed meanwhile. So the request was not taken.
     """
@@ -167,7 +167,16 @@ async def _post(client: httpx.AsyncClient, **request: Any) -> httpx.Response:
             events.append(event)
 
         try:
-            return await client.post(f"{BASE}/events", **request, extensions={"trace": note})
+            return await client.request(method, path, **request, extensions={"trace": note})
         except httpx.ReadError:
             if "connection.connect_tcp.complete" not in events:
                 raise
+        except httpx.ConnectError as error:
+            if not _is_reset(error):
+                raise
+
+
+def _is_reset(error: BaseException | None) -> bool:
+    return error is not None and (
+        isinstance(error, ConnectionResetError) or _is_reset(error.__cause__ or error.__context__)
+    )

@@ -24,7 +24,7 @@ from tests.edge.certificates import Authority
 from tests.edge.tokens import Issuer, bearer, jwt_settings
 from tests.faults.callers import Callers, snapshot
 from tests.faults.damage import check_database
-from tests.faults.load import CALL_SECONDS, Load, grpc_submit, rest_submit
+from tests.faults.load import CALL_SECONDS, Load, grpc_submit, rest_submit, send
 from tests.faults.processes import POLL_SECONDS, Up
 from tests.grpc_client import Connect
 from tests.postgres_server import PostgresServer
@@ -132,7 +132,7 @@ async def probed(up: Up) -> AsyncIterator[None]:
     async def probe() -> None:
         async with httpx.AsyncClient(base_url=up.rest) as client:
             while True:
-                answer = await client.get("/healthz", headers={"connection": "close"})
+                answer = await send(client, "GET", "/healthz", headers={"connection": "close"})
                 assert answer.status_code == httpx.codes.OK
                 await asyncio.sleep(POLL_SECONDS)
 

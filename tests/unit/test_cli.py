@@ -52,6 +52,20 @@ def test_every_command_explains_its_flags(command: str, capsys: pytest.CaptureFi
     assert "(default " in text
 
 
+def test_a_misspelt_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command that misses a setting says so before anything else. A part of `up` leaves that to `up`."""
+    monkeypatch.setenv("MENTORSYNC_JWT_ISUER", "https://issuer.example")
+    monkeypatch.setenv("MENTORSYNC_DATABASE_URL", "mysql://")
+    assert main(["migrate"]) == 2
+    warning, refusal = capsys.readouterr().err.splitlines()
+    assert warning == (
+        "mentorsync: MENTORSYNC_JWT_ISUER is not a setting and has no effect. Did you mean MENTORSYNC_JWT_ISSUER?"
+    )
+    monkeypatch.setenv("MENTORSYNC_STOP_DESCRIPTOR", "0")
+    assert main(["migrate"]) == 2
+    assert capsys.readouterr().err.splitlines() == [refusal]
+
+
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["serve", "--colour", "red"], ["purge", "--older-than", "soon"]])
 def test_a_wrong_command_line_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Usage goes to standard error with status 2."""

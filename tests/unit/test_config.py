@@ -16,6 +16,7 @@ from mentorsync.config import (
     REST_ADDRESS,
     Setting,
     SettingsError,
+    misspelt,
     resolve,
 )
 from mentorsync.kinds import Address, Kind
@@ -58,6 +59,20 @@ def test_a_flag_overrides_the_variable_which_overrides_the_default() -> None:
     assert settings.grpc_address == Address("127.0.0.1", 1)
     assert settings.metrics_address == Address("127.0.0.1", 3)
     assert settings.rest_address == Address("127.0.0.1", 8080)
+
+
+def test_misspelt_variables_are_found() -> None:
+    """Not those that Kubernetes sets for services whose names begin with `mentorsync`."""
+    environment = dict.fromkeys(("MENTORSYNC_DATABSE_URL", "MENTORSYNC_PAGE", "MENTORSYNC_REST_ADDRES"), "")
+    assert misspelt(ALL, environment) == {
+        "MENTORSYNC_DATABSE_URL": "MENTORSYNC_DATABASE_URL",
+        "MENTORSYNC_PAGE": "MENTORSYNC_PAGES",
+        "MENTORSYNC_REST_ADDRES": "MENTORSYNC_REST_ADDRESS",
+    }
+    for service in ("", "REST_", "GRPC_", "METRICS_"):
+        names = ("PORT", "SERVICE_HOST", "SERVICE_PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR", "PORT_8080_TCP_PROTO")
+        assert misspelt(ALL, {f"MENTORSYNC_{service}{name}": "" for name in names}) == {}
+    assert misspelt(ALL, {setting.variable: "" for setting in ALL}) == {}
 
 
 @pytest.mark.parametrize(
