@@ -105,9 +105,11 @@ class Harness:
             self.log.epoch += 1
 
     @asynccontextmanager
-    async def stream(self, *mentor_ids: str, cursor: Cursor | None = None) -> AsyncIterator["Received"]:
+    async def stream(
+        self, *mentor_ids: str, cursor: Cursor | None = None, changes_only: bool = False
+    ) -> AsyncIterator["Received"]:
         received = Received()
-        request = FeedRequest(frozenset(mentor_ids), cursor, changes_only=False, seconds=60)
+        request = FeedRequest(frozenset(mentor_ids), cursor, changes_only=changes_only, seconds=60)
         received.task = asyncio.ensure_future(self.feed.stream(request, Messages(), "here", received.take))
         try:
             yield received
@@ -294,7 +296,8 @@ async def test_a_log_that_went_back_gets_a_new_epoch(harness: Harness) -> None:
     assert Cursor.parse(current.cursor)[:2] == (8, 1)
 
 
-async def test_who_begins_before_a_loss_is_noticed_gets_nothing_that_was_lost() -> None:
+@pytest.mark.parametrize("changes_only", [True, False])
+async def test_who_begins_before_a_loss_is_noticed_gets_nothing_that_was_lost(*, changes_only: bool) -> None:
     """The memory of the log still has the lost change, and the database has the state before it."""
     async with Harness.running(pause_seconds=60) as harness, harness.stream() as first:
         assert await kinds(first, 1) == ["CURRENT"]
@@ -319,6 +322,26 @@ async def test_a_cursor_of_a_history_that_another_server_noticed_first_is_contin
             current = await received.next()
     assert current.kind == Response.CURRENT
     assert Cursor.parse(current.cursor)[:2] == (8, 1)
+
+
+@pytest.mark.parametrize("changes_only", [True, False])
+async def test_who_notices_another_history_first_goes_on_in_that_one(
+    monkeypatch: pytest.MonkeyPatch, *, changes_only: bool
+) -> None:
+    """A cursor of the history that has ended would be reset once more."""
+    monkeypatch.setattr(tail_module, "FIRST_CHANGES", 10)
+    async with Harness.running(pause_seconds=60) as harness, AsyncExitStack() as stack:
+        for _ in range(50):
+            harness.log.write()
+        first = await stack.enter_async_context(harness.stream())
+        assert await kinds(first, 2) == ["PRESENT", "CURRENT"]
+        harness.log.epoch += 1
+        start = Cursor(7, 5, filter_hash([]))
+        received = await stack.enter_async_context(harness.stream(cursor=start, changes_only=changes_only))
+        assert (await received.next()).reset_reason == Response.FOREIGN
+        if not changes_only:
+            assert await kinds(received, 1) == ["PRESENT"]
+        assert Cursor.parse((await received.next()).cursor)[:2] == (8, 50)
 
 
 async def test_changes_that_were_purged_before_they_were_read_expire_open_streams(harness: Harness) -> None:

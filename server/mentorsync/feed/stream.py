@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -124,15 +124,29 @@ class Stream:
     async def _send_present(self) -> None:
         """Sends the present state and CURRENT, or only CURRENT if the receiver skips the state."""
         if self._request.changes_only:
-            self._among.place(self.subscriber, self._among.end)
+            await self._try(self._is_placed_at_end)
         else:
             await self._send_state()
         await self._send_current()
 
+    async def _is_placed_at_end(self) -> bool:
+        """Does nothing in the cases of `_is_state_sent`."""
+        end = self._among.end
+        position = await self._read(self._reader.position())
+        self.subscriber.ring = await self._among.wait_for_ring()
+        if position.epoch != self.subscriber.ring.epoch or position.last_revision < end:
+            return False
+        self._among.place(self.subscriber, self._among.end)
+        return True
+
     async def _send_state(self) -> None:
         """Sends the present state, and notes where the log stood at the beginning."""
+        await self._try(self._is_state_sent)
+
+    async def _try(self, step: Callable[[], Awaitable[bool]]) -> None:
+        """Tries a step until it succeeds. Meanwhile the tail reads the log. Raises StorageUnavailableError."""
         for _ in range(EPOCH_TRIES):
-            if await self._is_state_sent():
+            if await step():
                 return
             await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
         raise StorageUnavailableError("the log has another history than its end")
