@@ -89,14 +89,17 @@ async def test_a_lost_connection_leaves_no_gap_and_repeats_nothing(
 async def test_an_expired_cursor_is_reset(
     listening: Page, proxy: CuttingProxy, client: httpx.AsyncClient, up: UpProcess
 ) -> None:
-    """The page is told to drop its state. It goes on by itself, with cursors that can be continued."""
+    """The page is told to drop its state. It goes on by itself, with cursors that can be continued.
+
+    The expired cursor is dropped, too: if the connection is lost within the present state, the browser begins anew.
+    """
     with proxy.away():
         await client.delete(f"{BASE}/events/{await submitted(client)}")
         await asyncio.to_thread(purge, up)
     await steps_until(listening, "current", 2)
     event = await submitted(client)
     first, reset, current, change = await steps_until(listening, "change", 1)
-    assert (reset["kind"], reset["data"]) == ("reset", {"reason": "EXPIRED"})
+    assert (reset["kind"], reset["data"], reset["id"]) == ("reset", {"reason": "EXPIRED"}, "")
     assert (current["kind"], change["data"]["event"]["sync_event_id"]) == ("current", event)
     assert len({first["id"], current["id"], change["id"]}) == 3
 

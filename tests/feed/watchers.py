@@ -24,7 +24,7 @@ FAILURES = (httpx.TransportError, httpx.HTTPStatusError, grpc.aio.AioRpcError, S
 class Watcher:
     """One receiver. Each of its connections is over a random transport, and begins at the last cursor.
 
-    Like a browser, it keeps its cursor through a RESET, until it gets a new one.
+    A RESET makes it drop its cursor, until it gets a new one.
     """
 
     def __init__(self, addresses: Addresses, seed: int) -> None:
@@ -67,7 +67,7 @@ class Watcher:
                     async with asyncio.timeout(SILENCE_SECONDS):
                         step = await receiver.step()
                     self.history.entries.append(step)
-                    self.cursor = step.cursor or self.cursor
+                    self.cursor = "" if step.kind == "reset" else step.cursor or self.cursor
 
     async def steps_from(self, cursor: str) -> list[Opened | Step]:
         """What another connection gets that begins at a cursor, up to where it has no more.

@@ -95,7 +95,9 @@ class ServerSentEvents:
         return _body(f": heartbeat\nid: {cursor}\n\n")  # without data, the id counts and no handler is called
 
     def reset(self, reason: ResetReason) -> bytes:
-        return _body(_event("reset", f'{{"reason":"{reason.name}"}}'))
+        # The empty id makes a browser drop its cursor. With the old one it could go on at another server, without the
+        # rest of the present state, if the connection were lost before CURRENT.
+        return _body("id:\n" + _event("reset", f'{{"reason":"{reason.name}"}}'))
 
     def going_away(self) -> bytes:
         return _body(_retry(LEAVING_MILLISECONDS) + _event("going-away", "{}"))
