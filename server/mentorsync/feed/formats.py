@@ -97,7 +97,7 @@ class ServerSentEvents:
     def reset(self, reason: ResetReason) -> bytes:
         # The empty id makes a browser drop its cursor. With the old one it could go on at another server, without the
         # rest of the present state, if the connection were lost before CURRENT.
-        return _body("id:\n" + _event("reset", f'{{"reason":"{reason.name}"}}'))
+        return _body("id: \n" + _event("reset", f'{{"reason":"{reason.name}"}}'))
 
     def going_away(self) -> bytes:
         return _body(_retry(LEAVING_MILLISECONDS) + _event("going-away", "{}"))
