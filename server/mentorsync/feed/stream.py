@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -122,45 +122,33 @@ class Stream:
             await asyncio.sleep(BEHIND_PAUSE_SECONDS)
 
     async def _send_present(self) -> None:
-        """Sends the present state and CURRENT, or only CURRENT if the receiver skips the state."""
-        if self._request.changes_only:
-            await self._try(self._is_placed_at_end)
-        else:
-            await self._send_state()
-        await self._send_current()
+        """Sends the present state and CURRENT, or only CURRENT if the receiver skips the state.
 
-    async def _is_placed_at_end(self) -> bool:
-        """Does nothing in the cases of `_is_state_sent`."""
-        end = self._among.end
-        position = await self._read(self._reader.position())
-        self.subscriber.ring = await self._among.wait_for_ring()
-        if position.epoch != self.subscriber.ring.epoch or position.last_revision < end:
-            return False
-        self._among.place(self.subscriber, self._among.end)
-        return True
-
-    async def _send_state(self) -> None:
-        """Sends the present state, and notes where the log stood at the beginning."""
-        await self._try(self._is_state_sent)
-
-    async def _try(self, step: Callable[[], Awaitable[bool]]) -> None:
-        """Tries a step until it succeeds. Meanwhile the tail reads the log. Raises StorageUnavailableError."""
+        Waits while the database has another history than the ring. Raises StorageUnavailableError after a few seconds.
+        """
+        is_begun = self._is_placed_at_end if self._request.changes_only else self._is_state_sent
         for _ in range(EPOCH_TRIES):
-            if await step():
+            if await is_begun():
+                await self._send_current()
                 return
             await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
         raise StorageUnavailableError("the log has another history than its end")
 
+    async def _is_placed_at_end(self) -> bool:
+        end = self._among.end
+        position = await self._read(self._reader.position())
+        if not await self._is_of_ring(position, end):
+            return False
+        self._among.place(self.subscriber, self._among.end)
+        return True
+
     async def _is_state_sent(self) -> bool:
-        """Sends nothing if the state is of another history than the ring. If it is older than the end of the ring, the
-        database has lost changes that the ring still has.
-        """
+        """Sends the present state, and notes where the log stood at the beginning."""
         end = self._among.end
         state = PresentState(self._reader, self._among.pages, self._request.mentor_ids, self._format)
         async with aclosing(state.messages()) as messages:
             first = await anext(messages, None)
-            self.subscriber.ring = await self._among.wait_for_ring()
-            if state.position.epoch != self.subscriber.ring.epoch or state.position.last_revision < end:
+            if not await self._is_of_ring(state.position, end):
                 return False
             self._among.place(self.subscriber, state.position.last_revision)
             if first is not None:
@@ -168,6 +156,15 @@ class Stream:
             async for message in messages:
                 await self._send(message)
             return True
+
+    async def _is_of_ring(self, position: LogPosition, end: int) -> bool:
+        """Takes the present ring. Returns whether a position of the database is of the same history.
+
+        `end` is where the ring ended before the position was read. If the position is before it, the database has lost
+        changes that the ring still has.
+        """
+        self.subscriber.ring = await self._among.wait_for_ring()
+        return position.epoch == self.subscriber.ring.epoch and position.last_revision >= end
 
     async def _send_current(self) -> None:
         self._is_current = True
@@ -221,8 +218,7 @@ class Stream:
         with self._counts.catching_up():
             if self._request.mentor_ids and not self._request.changes_only:
                 self._check(await self._read(self._reader.position()))
-                await self._send_state()
-                await self._send_current()
+                await self._send_present()
                 return
             position = self.subscriber.position
             page = await self._read(self._reader.changes_after(position, PAGE_CHANGES))

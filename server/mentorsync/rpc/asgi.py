@@ -8,7 +8,7 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -17,14 +17,22 @@ from google.rpc import code_pb2, status_pb2
 
 from mentorsync.rpc.context import CallContext, accepted_request_id, client_address
 from mentorsync.rpc.errors import UNKNOWN_METHOD, status_metadata
-from mentorsync.rpc.frames import Message, ProtocolError, Receive, frame, only_message, read_body, requested
+from mentorsync.rpc.frames import (
+    Message,
+    Messages,
+    ProtocolError,
+    Receive,
+    frame,
+    only_message,
+    read_body,
+    requested,
+)
 from mentorsync.rpc.methods import Kind, Method
 from mentorsync.rpc.principal import ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER, principal_of
 from mentorsync.rpc.service import SERVICE_NAME, Service
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
-Messages: TypeAlias = Iterator[Awaitable[Message]]
 Reply: TypeAlias = bytes | status_pb2.Status
 
 PATH_PREFIX = f"/{SERVICE_NAME}/"

@@ -5,12 +5,13 @@ See https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.rpc import code_pb2
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+Messages: TypeAlias = Iterator[Awaitable[Message]]  # of one request, in the order in which they arrive
 
 MAX_MESSAGE_BYTES = 64 * 1024  # far more than the largest valid request
 HEADER_BYTES = 5  # one byte that is 1 for a compressed message, and four for the message's length
@@ -30,12 +31,12 @@ class ProtocolError(Exception):
         self.http_status = http_status
 
 
-def requested(receive: Receive) -> Iterator[Awaitable[Message]]:
+def requested(receive: Receive) -> Messages:
     """The messages of a request. The first is asked for at once, and each of the others when it is taken."""
     return chain((receive(),), iter(receive, None))
 
 
-async def read_body(messages: Iterator[Awaitable[Message]]) -> bytes | None:
+async def read_body(messages: Messages) -> bytes | None:
     """The body of an ASGI request, or None if the caller disconnected before the body was complete.
 
     Raises ProtocolError as soon as the body is longer than the largest message.
