@@ -104,9 +104,16 @@ class Load:
                 self.slowest = max(self.slowest, time.monotonic() - started)
 
 
-def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = False, may_break: bool = False) -> Submit:
+def grpc_submit(
+    channels: Sequence[grpc.aio.Channel],
+    *,
+    seconds: float = CALL_SECONDS,
+    may_time_out: bool = False,
+    may_break: bool = False,
+) -> Submit:
     """Submits over gRPC, over the channels in turn. Raises UnavailableError for errors that contain RetryInfo.
 
+    seconds: the deadline of each call.
     may_time_out: raise it for calls that exceed their deadline too.
     may_break: raise it for UNAVAILABLE without RetryInfo too: a connection broke, or a gateway has no server.
     """
@@ -116,7 +123,7 @@ def grpc_submit(channels: Sequence[grpc.aio.Channel], *, may_time_out: bool = Fa
         request = pb.SubmitEventRequest(event_type=pb.PauseMentorEvent, mentor_id=mentor_id, reason=reason)
         metadata = (("idempotency-key", key),) if key else ()
         try:
-            response = await next(stubs).SubmitEvent(request, timeout=CALL_SECONDS, metadata=metadata)
+            response = await next(stubs).SubmitEvent(request, timeout=seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             timed_out = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             broke = error.code() is grpc.StatusCode.UNAVAILABLE
