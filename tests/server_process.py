@@ -128,12 +128,17 @@ class ServerProcess:
         return [json.loads(line) for line in lines if not line.startswith("mentorsync: ")]  # the supervisor's own
 
     def call_line(self, request_id: str) -> dict[str, Any]:
-        """Waits for the log line of a call."""
+        """Waits for the log line of a call, which has its method and code."""
+        return self.wait_for_line(request_id, lambda line: line["event"] == "call")
+
+    def wait_for_line(self, request_id: str, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         line: dict[str, Any] = wait_until(
-            lambda: next((line for line in self.log_lines() if line.get("request_id") == request_id), None),
-            f"the log line of {request_id}",
+            lambda: next(filter(is_wanted, self.lines_about(request_id)), None), f"a log line about {request_id}"
         )
         return line
+
+    def lines_about(self, request_id: str) -> list[dict[str, Any]]:
+        return [line for line in self.log_lines() if line.get("request_id") == request_id]
 
     def wait_until_refusing(self) -> None:
         """Waits until new connections are refused."""

@@ -1,5 +1,6 @@
 """`mentorsync up` as a process of its own, on free ports and a database of its own."""
 
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from tests.server_process import WAIT_SECONDS, Database, ServerProcess, children
 LISTENERS = ("grpc_address", "rest_address", "metrics_address", "gateway_admin_address")
 LAST_LINE = "Ctrl-C"
 PREFIX = "mentorsync: "
+CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")  # between the words of InvalidArgument
 
 
 class UpProcess:
@@ -113,9 +115,15 @@ class EmbeddedServer(ServerProcess):
         metrics = announced["metrics"].removeprefix("http://").removesuffix("/metrics")
         return {"grpc": announced["gRPC"], "metrics": metrics}
 
-    def log_lines(self) -> list[dict[str, Any]]:
-        """The lines of the service, without the gateway's."""
-        return [line for line in super().log_lines() if line.get("logger") != "gateway"]
+    def call_line(self, request_id: str) -> dict[str, Any]:
+        """The gateway's line, with the method and code as the service would write them.
+
+        If the caller gave up, the code is Envoy's flag of that, DR.
+        """
+        line = super().call_line(request_id)
+        status = line.pop("grpc_status")
+        code = CAPITAL.sub("_", status).upper() if status else line["flags"]
+        return line | {"method": line["path"].rpartition("/")[2], "code": code}
 
 
 def read_announcement(stdout: IO[str]) -> dict[str, str]:

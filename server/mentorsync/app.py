@@ -39,7 +39,7 @@ from mentorsync.tracing.tracing import Tracing, opened_tracing
 logger = logging.getLogger(__name__)
 
 
-async def serve(settings: Namespace, call_log: LineWriter) -> None:
+async def serve(settings: Namespace, log: LineWriter) -> None:
     """Serves gRPC and metrics until SIGTERM or SIGINT.
 
     On SIGTERM, a server on a shared database first reports NOT_SERVING but keeps serving for RETIRE_SECONDS, so that
@@ -51,7 +51,7 @@ async def serve(settings: Namespace, call_log: LineWriter) -> None:
         asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
     for warning in warnings(settings, GRPC_ADDRESS):
         logger.warning("%s", warning)
-    async with running(settings, call_log) as server:
+    async with running(settings, log) as server:
         # The process that started this one reads the addresses here.
         print_without_waiting(json.dumps({"event": "ready"} | server.addresses))
         number = await signals.get()
@@ -88,22 +88,26 @@ class Storage(NamedTuple):
 
 
 @asynccontextmanager
-async def running(settings: Namespace, call_log: LineWriter, health_socket: str = "") -> AsyncIterator[Server]:
+async def running(settings: Namespace, log: LineWriter, health_socket: str = "") -> AsyncIterator[Server]:
     """Serves gRPC and metrics while the body runs. Cancels the body and raises PartEndedError if a part dies.
 
     With `health_socket`, the path of a Unix socket, only health and reflection are served over gRPC, and only there.
     """
     metrics = Metrics()
-    metrics.watch_log(lambda: call_log.dropped + dropped_by_supervisor())
+    metrics.watch_log(lambda: log.dropped + dropped_by_supervisor())
     engine = open_engine(settings.database_url)
     health = Health()
     async with (
         opened_tracing(str(engine)) as tracing,
         opened_storage(engine, metrics, settings.streams_per_address, tracing) as storage,
     ):
-        call_log_if_wanted = call_log if logger.isEnabledFor(logging.INFO) else None
-        requires_token = bool(settings.jwt_issuer)
-        service = tracing.service(Calls(*storage), metrics, call_log_if_wanted, requires_token=requires_token)
+        service = tracing.service(
+            Calls(*storage),
+            metrics,
+            log if logger.isEnabledFor(logging.INFO) else None,
+            logs_calls=not health_socket,  # an Envoy around this server has a line of each call
+            requires_token=bool(settings.jwt_issuer),
+        )
         metrics_server = listening_metrics_server(metrics, settings.metrics_address)
         grpc_server = (
             serving_health(health, health_socket)

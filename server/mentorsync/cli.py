@@ -119,8 +119,7 @@ def supervise(
     from mentorsync.supervisor.output import Output
 
     check_limits(MIN_ENVOY_ADDRESS_SPACE)
-    is_one_process = not getattr(settings, "separate", True)
-    output = Output(log_text.choose(settings.log_format, logs.STANDARD_ERROR, hides_calls=is_one_process))
+    output = Output(log_text.choose(settings.log_format, logs.STANDARD_ERROR))
     try:
         return asyncio.run(run(settings, output))
     finally:

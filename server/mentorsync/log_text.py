@@ -14,28 +14,24 @@ UNNAMED = {"time", "level", "logger", "pid", "event", "traceback"}
 Render = Callable[[bytes], bytes]
 
 
-def choose(log_format: str, descriptor: int, *, hides_calls: bool = False) -> Render | None:
+def choose(log_format: str, descriptor: int) -> Render | None:
     """What turns the JSON lines for a descriptor into text. None if they stay JSON.
 
-    `log_format` is a value of the setting: "auto" means text on a terminal and JSON elsewhere. With `hides_calls`, the
-    service's line about a call is left out, because the gateway's line about the same request says the same.
+    `log_format` is a value of the setting: "auto" means text on a terminal and JSON elsewhere.
     """
     is_terminal = os.isatty(descriptor)
     if log_format == "json" or (log_format == "auto" and not is_terminal):
         return None
     has_colour = is_terminal and "NO_COLOR" not in os.environ  # see https://no-color.org
-    return lambda lines: render(lines, has_colour=has_colour, hides_calls=hides_calls)
+    return lambda lines: render(lines, has_colour=has_colour)
 
 
-def render(lines: bytes, *, has_colour: bool, hides_calls: bool) -> bytes:
+def render(lines: bytes, *, has_colour: bool) -> bytes:
     """Lines as text, each with its line feed. A line that is not a JSON log line stays as it is."""
     shown = []
     for line in lines.decode(errors="replace").splitlines():
         fields = _fields(line)
-        if fields is None:
-            shown.append(line)
-        elif not (hides_calls and _is_call_of_service(fields)):
-            shown.append(_text(fields, has_colour))
+        shown.append(line if fields is None else _text(fields, has_colour))
     return "".join(f"{line}\n" for line in shown).encode(errors="backslashreplace")
 
 
@@ -47,10 +43,6 @@ def _fields(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return fields if {"time", "level", "event"} <= fields.keys() else None
-
-
-def _is_call_of_service(fields: Mapping[str, Any]) -> bool:
-    return fields["event"] == "call" and "path" not in fields
 
 
 def _text(fields: Mapping[str, Any], has_colour: bool) -> str:

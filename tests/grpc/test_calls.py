@@ -221,23 +221,18 @@ class TestObservation:
     async def test_a_call_has_one_log_line_without_its_reason(
         self, stub: MentorStatusSyncStub, server: ServerProcess, mentor_id: str
     ) -> None:
-        """It has the method, code, duration and request id. The log never has the text of a reason."""
+        """It has the method, code, duration and request id. Where Envoy has such a line, the service writes none. The
+        log never has the text of a reason.
+        """
         metadata = (("x-request-id", mentor_id),)
         secret = "a very private reason"  # noqa: S105 - a text to look for in the log
         await stub.SubmitEvent(submit(mentor_id, reason=secret), metadata=metadata, timeout=CALL_SECONDS)
         line = server.call_line(mentor_id)
-        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
-        assert 0 < line.pop("duration_ms") < CALL_SECONDS * 1_000
-        assert line == {
-            "level": "info",
-            "logger": "calls",
-            "event": "call",
-            "method": "SubmitEvent",
-            "code": "OK",
-            "request_id": mentor_id,
-        }
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+        assert 0 <= line["duration_ms"] < CALL_SECONDS * 1_000
+        assert (line["level"], line["method"], line["code"]) == ("info", "SubmitEvent", "OK")
         assert secret not in str(server.log_lines())
-        assert len([line for line in server.log_lines() if line.get("request_id") == mentor_id]) == 1
+        assert len(server.lines_about(mentor_id)) == 1
 
     async def test_refused_calls_are_logged_with_their_code(
         self, stub: MentorStatusSyncStub, server: ServerProcess, mentor_id: str

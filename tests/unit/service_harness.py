@@ -16,9 +16,9 @@ CONTEXT = CallContext("request-1", [])
 
 
 class Harness:
-    """A service whose methods all run the coroutine function that the test gives."""
+    """A service whose methods all run the coroutine function that the test gives. `options` are those of Service."""
 
-    def __init__(self, call: Any, make: Callable[..., Service] = Service, *, requires_token: bool = False) -> None:
+    def __init__(self, call: Any, make: Callable[..., Service] = Service, **options: bool) -> None:
         self._stream = io.StringIO()
         self._writer = LineWriter(self._stream)
         self.metrics = Metrics()
@@ -26,7 +26,7 @@ class Harness:
         streams = "watch_sync_events stream_sync_events"
         names = f"{methods} {streams}".split()
         calls: Any = SimpleNamespace(**dict.fromkeys(names, call))
-        self.service = make(calls, self.metrics, self._writer, requires_token=requires_token)
+        self.service = make(calls, self.metrics, self._writer, **options)
 
     async def get(self, payload: bytes = b"", context: CallContext = CONTEXT) -> bytes | status_pb2.Status:
         return await self.service.invoke(self.service.methods["GetMentorStatus"], payload, context)

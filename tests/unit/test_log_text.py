@@ -50,7 +50,7 @@ def as_line(fields: dict[str, object]) -> bytes:
 
 
 def plain(lines: bytes) -> str:
-    return render(lines, has_colour=False, hides_calls=False).decode()
+    return render(lines, has_colour=False).decode()
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -69,18 +69,12 @@ def test_bytes_that_are_no_text_do_not_stop_the_log() -> None:
     assert plain(b"\xff\n" + as_line(CALL)).count("\n") == 2
 
 
-def test_a_request_has_one_line_where_the_gateway_logs_it() -> None:
-    """The service's line about the call is left out. The gateway's lines stay."""
-    lines = as_line(REQUEST) + as_line(CALL) + as_line(GRPC)
-    assert render(lines, has_colour=False, hides_calls=True).count(b"\n") == 2
-
-
 @pytest.mark.parametrize(
     ("fields", "colour"),
     [(START | {"level": "warning", "event": "x"}, YELLOW), (START | {"level": "error", "event": "x"}, RED)],
 )
 def test_colour_shows_severity(fields: dict[str, object], colour: str) -> None:
-    text = render(as_line(fields), has_colour=True, hides_calls=False).decode()
+    text = render(as_line(fields), has_colour=True).decode()
     assert text == f"{GREY}08:00:00.123{RESET} {colour}{fields['level']:7} x{RESET}\n"
 
 

@@ -49,6 +49,14 @@ async def test_a_call_is_logged_and_measured_once() -> None:
     }
 
 
+async def test_a_call_that_the_gateway_logs_is_only_measured() -> None:
+    """In the one-process mode, the gateway's line is the only one."""
+    harness = Harness(succeed, logs_calls=False)
+    assert isinstance(await harness.get(), bytes)
+    assert harness.calls_counted("OK") == 1
+    assert not harness.log_lines()
+
+
 async def test_a_refusal_becomes_a_status() -> None:
     """An expected error is answered with its code. The log has the line of the call and nothing else."""
     harness = Harness(not_found)

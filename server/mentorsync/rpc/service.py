@@ -60,17 +60,25 @@ class Service:
     """MentorStatusSync, for any number of event loops and threads: it does not change after its construction, and
     `Calls`, `Metrics` and `LineWriter` may be used by several threads at once.
 
-    `methods` holds the methods by name. An adapter refuses an unknown name itself, before `invoke`. With
-    `requires_token`, calls without a token are refused.
+    `methods` holds the methods by name. An adapter refuses an unknown name itself, before `invoke`. `log` gets the
+    lines of streams, and with `logs_calls` one line of each unary call. With `requires_token`, calls without a token
+    are refused.
     """
 
     def __init__(
-        self, calls: Calls, metrics: Metrics, call_log: LineWriter | None, *, requires_token: bool = False
+        self,
+        calls: Calls,
+        metrics: Metrics,
+        log: LineWriter | None,
+        *,
+        logs_calls: bool = True,
+        requires_token: bool = False,
     ) -> None:
         self.methods = methods_of(calls)
         self._requires_token = requires_token
         self._metrics = metrics
-        self._call_log = call_log
+        self._log = log
+        self._call_log = log if logs_calls else None
         self._streams: set[asyncio.Task[Any] | None] = set()  # the host keeps no reference to a task that waits
 
     async def invoke(self, method: Method, payload: bytes, context: CallContext) -> bytes | status_pb2.Status:
@@ -125,8 +133,8 @@ class Service:
             raise TokenRequiredError
 
     def _log_stream(self, event: str, method: Method, request_id: str, outcome: str = "") -> None:
-        if self._call_log:
-            self._call_log.write(StreamLine(time.time(), event, method.name, request_id, outcome))
+        if self._log:
+            self._log.write(StreamLine(time.time(), event, method.name, request_id, outcome))
 
     def _observe(self, name: str, code: int, seconds: float, request_id: str) -> None:
         code_name = CODE_NAMES[code]
