@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mentorsync.config import GRPC_ADDRESS, METRICS_ADDRESS, STOP_DESCRIPTOR_VARIABLE, SettingsError
 from mentorsync.dropped_lines import dropped_by_supervisor
+from mentorsync.exposed_addresses import warnings
 from mentorsync.feed.feed import Feed
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.slots import Slots
@@ -19,7 +20,6 @@ from mentorsync.kinds import Address
 from mentorsync.logs import LineWriter, print_without_waiting
 from mentorsync.metrics import Metrics
 from mentorsync.metrics_server import MetricsServer
-from mentorsync.open_doors import warnings
 from mentorsync.parts import watched
 from mentorsync.rpc.calls import Calls
 from mentorsync.rpc.credentials import server_credentials

@@ -37,10 +37,10 @@ from mentorsync.config import (
     misspelt,
     resolve,
 )
+from mentorsync.exposed_addresses import check_server_is_hidden
 from mentorsync.extras import check_extras
 from mentorsync.kinds import parse_address
 from mentorsync.lock_files import check_locks
-from mentorsync.open_doors import check_server_is_hidden
 from mentorsync.system_limits import MIN_ENVOY_ADDRESS_SPACE, MIN_SERVER_ADDRESS_SPACE, check_limits
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from mentorsync.config import GRPC_ADDRESS, LOCKS, REST_ADDRESS, UPSTREAM_LOCKS, SettingsError, resolve
+from mentorsync.exposed_addresses import check_server_is_hidden, warnings
 from mentorsync.lock_files import check_locks
-from mentorsync.open_doors import check_server_is_hidden, warnings
 from mentorsync.supervisor.locks import check_servers_are_hidden
 from mentorsync_gateway.errors import GatewayError
 

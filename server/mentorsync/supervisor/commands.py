@@ -29,8 +29,8 @@ from mentorsync.config import (
     variables,
 )
 from mentorsync.dropped_lines import VARIABLE
+from mentorsync.exposed_addresses import warnings
 from mentorsync.kinds import Address
-from mentorsync.open_doors import warnings
 from mentorsync.supervisor.addresses import held, with_free_ports
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy import Envoy

@@ -9,7 +9,7 @@ from mentorsync_gateway.errors import GatewayError
 from mentorsync_gateway.locks.values import Certificate, Jwt, Locks, Upstream
 
 from mentorsync.config import GATEWAY_GRPC_ADDRESS, GRPC_ADDRESS
-from mentorsync.open_doors import is_loopback
+from mentorsync.exposed_addresses import is_loopback
 
 
 def with_locks(config: Config, settings: Namespace, directory: Path) -> Config:

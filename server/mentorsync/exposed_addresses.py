@@ -27,7 +27,7 @@ def is_loopback(address: Address) -> bool:
 
 
 def warnings(settings: Namespace, *addresses: Setting) -> Iterator[str]:
-    """A warning for each of these addresses that other machines can reach and that lacks a lock."""
+    """A warning for each of these addresses that other machines can reach and that lacks TLS or tokens."""
     missing = []
     if not settings.tls_certificate:
         missing.append(f"without TLS ({_names(TLS_CERTIFICATE, TLS_KEY)})")
@@ -40,11 +40,11 @@ def warnings(settings: Namespace, *addresses: Setting) -> Iterator[str]:
 
 
 def check_server_is_hidden(settings: Namespace) -> None:
-    """Raises SettingsError if strangers could reach a server that takes its gateway's word for who calls."""
+    """Raises SettingsError if other machines could call a server that trusts the headers of its gateway."""
     if settings.jwt_issuer and not settings.grpc_client_ca and not is_loopback(settings.grpc_address):
         raise SettingsError(
             f"{GRPC_ADDRESS.variable} {settings.grpc_address} needs {GRPC_CLIENT_CA.variable}: with "
-            f"{JWT_ISSUER.variable}, the server believes its gateway's headers, so only the gateway may reach it"
+            f"{JWT_ISSUER.variable}, the server trusts its gateway's headers, so only the gateway may reach it"
         )
 
 
