@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
-setup: .venv/.ready ## Create .venv with the dependencies of the service and of its development
+setup: .venv/.ready ## Create .venv with all dependencies of the service and of development
 
 .venv/.ready: requirements.lock requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -114,7 +114,7 @@ bench-feed: .venv/.bench-ready ## Measure the live feed, 6 minutes (QUICK=1: one
 bench-docs: .venv/.bench-ready ## Publish the figures of the last full runs in docs/performance.md and README.md
 	$(BENCHMARK).refresh
 
-soak: ## Try attacks and faults in full, all that follow (QUICK=1: a short run of each)
+soak: ## Run all the soaks below, over an hour (QUICK=1: a short run of each)
 	@$(MAKE) --no-print-directory --keep-going $(SOAKS)
 
 SOAK := $(BIN)/python -m tests
@@ -128,7 +128,7 @@ soak-kills: .venv/.bench-ready ## kill -9 under load, 1,000 rounds on each engin
 soak-network: .venv/.bench-ready ## Disturb the network to PostgreSQL, 10 minutes (QUICK=1: 20 s)
 	$(SOAK).soak.network $(if $(QUICK),--quick)
 
-soak-feed: .venv/.bench-ready ## Put the live feed under faults, 1,000 rounds, and validate every history (QUICK=1: 40 rounds)
+soak-feed: .venv/.bench-ready ## Test the live feed under faults, 1,000 rounds (QUICK=1: 40 rounds)
 	$(SOAK).feed.soak $(if $(QUICK),--quick)
 
 # PostgreSQL refuses to run as root. If root runs the tests, user nobody must be able to run this Python.
@@ -142,7 +142,7 @@ FAILOVER_PYTHON ?= $(PYTHON)
 soak-failover: .venv/.bench-ready .venv-failover/.ready ## Kill primaries that Patroni replaces, 10 minutes (QUICK=1: 1 minute)
 	$(SOAK).soak.failover $(if $(QUICK),--quick)
 
-soak-fuzz: .venv/.bench-ready ## Send 110,000 drawn requests, 8 minutes (QUICK=1: 30 s)
+soak-fuzz: .venv/.bench-ready ## Send 110,000 random requests, 8 minutes (QUICK=1: 30 s)
 	$(SOAK).soak.fuzz $(if $(QUICK),--quick)
 
 .venv-audit/.ready: requirements-audit.lock
@@ -150,7 +150,7 @@ soak-fuzz: .venv/.bench-ready ## Send 110,000 drawn requests, 8 minutes (QUICK=1
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.lock
 	@touch $@
 
-audit: .venv/.ready .venv-audit/.ready ## Look up known vulnerabilities of all locked packages, where their data can be reached
+audit: .venv/.ready .venv-audit/.ready ## Look up known vulnerabilities of all pinned packages (needs network access)
 	$(BIN)/python -m tools.audit
 
 clean: ## Remove the virtual environments, .googleapis, .benchmarks and dist
