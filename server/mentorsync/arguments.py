@@ -58,9 +58,15 @@ def add_plan(command: argparse.ArgumentParser) -> None:
         "--mentors", type=parse_phones, default=100, metavar="N", help="mentors that the phones share (default 100)"
     )
     command.add_argument(
-        "--duration", type=parse_age, default="60s", metavar="TIME", help="as in 30s, 5m, 1h (default 60s)"
+        "--duration",
+        type=parse_age,
+        default="60s",
+        metavar="TIME",
+        help="length of the run, as in 30s, 5m, 1h (default 60s)",
     )
-    command.add_argument("--seed", type=int, metavar="N", help="repeats the plan of an earlier run (default random)")
+    command.add_argument(
+        "--seed", type=int, metavar="N", help="seed that repeats the plan of an earlier run (default random)"
+    )
 
 
 def parse_argument(parse: Callable[[str], Parsed], text: str) -> Parsed:

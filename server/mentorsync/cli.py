@@ -249,8 +249,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_upstream(add(gateway, GATEWAY_SETTINGS, "run the REST gateway in front of gRPC servers"))
     add(migrate, (DATABASE_URL,), "upgrade the database to the schema of this version")
     add_age(add(purge, (DATABASE_URL,), "remove old events that are deleted, acknowledged or were never accepted"))
-    add(new_epoch, (DATABASE_URL,), "end the validity of all cursors of the live feed, after a restore of the database")
-    add_plan(add(simulate, CALLER_SETTINGS, "let pretend phones use a running service, and check its promises"))
+    add(new_epoch, (DATABASE_URL,), "make all cursors of the live feed invalid, after a restore of the database")
+    add_plan(add(simulate, CALLER_SETTINGS, "run simulated phones against a service, and check that no event is lost"))
     return parser
 
 

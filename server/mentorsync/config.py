@@ -70,13 +70,13 @@ HEALTH_ADDRESS = Setting(
     "health_address",
     "",
     kinds.OPTIONAL_ADDRESS,
-    "address where the gateway answers /healthz alone, in plain HTTP, also while callers hold all connections",
+    "address where the gateway answers /healthz alone, in plain HTTP, even while callers hold all connections",
 )
 STREAMS_PER_ADDRESS = Setting(
     "streams_per_address",
     "20",
     kinds.count(MAX_STREAMS),
-    "most streams of the live feed for one client address; all clients behind a proxy that hides them count as one",
+    "maximum of live feed streams for one client address; clients behind a proxy that hides them count as one",
 )
 TLS_CERTIFICATE = Setting("tls_certificate", "", kinds.FILE, "certificate with its chain, for TLS on REST and gRPC")
 PAGES = Setting(
@@ -91,7 +91,7 @@ UPSTREAM_CA = Setting(
     "CA of the servers' certificates; if it is given, the gateway uses TLS to the servers",
 )
 UPSTREAM_CERTIFICATE = Setting(
-    "upstream_certificate", "", kinds.FILE, "certificate that the gateway shows to its servers"
+    "upstream_certificate", "", kinds.FILE, "certificate that the gateway sends to its servers"
 )
 UPSTREAM_KEY = Setting("upstream_key", "", kinds.FILE, "private key of that certificate")
 JWT_ISSUER = Setting(

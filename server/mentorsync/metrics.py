@@ -36,7 +36,7 @@ class Metrics:
         )
         self._feed_rounds = Histogram(
             "mentorsync_feed_send_seconds",
-            "Seconds from a change, as the process learnt of it, until the streams of an event loop were sent it.",
+            "Seconds from when the process reads a change until it is sent to the streams of an event loop.",
             buckets=DURATION_BUCKETS,
             registry=self.registry,
         )

@@ -7,7 +7,7 @@ class ResetReason(Enum):
     """The names are those of the protobuf enum, and of the JSON."""
 
     EXPIRED = "events that were changed after the cursor have been purged"
-    FOREIGN = "the cursor is of another history of the log"
+    FOREIGN = "the cursor belongs to another history of the log"
     FILTER_CHANGED = "the cursor was given for other mentors"
 
 

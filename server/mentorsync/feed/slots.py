@@ -42,9 +42,9 @@ class Slots:
         """Occupies a slot. Raises TooManyStreamsError."""
         with self._lock:
             if self.used >= self._in_all:
-                raise TooManyStreamsError("this process has as many streams as it can serve")
+                raise TooManyStreamsError("this process has the maximum number of streams")
             if self._is_full(address):
-                raise TooManyStreamsError(f"this address has {self._of_one_address} streams, as many as are allowed")
+                raise TooManyStreamsError(f"this address has {self._of_one_address} streams, the maximum")
             self._addresses.setdefault(address, _Address()).streams.add(stream)
             self.used += 1
         try:

@@ -132,7 +132,7 @@ class Stream:
                 await self._send_current()
                 return
             await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
-        raise StorageUnavailableError("the log has another history than its end")
+        raise StorageUnavailableError("the database has another history than the changes in memory")
 
     async def _is_placed_at_end(self) -> bool:
         end = self._among.end

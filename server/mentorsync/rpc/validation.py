@@ -33,7 +33,7 @@ REASON_RULE = (
 CLIENT_TIMESTAMP_RULE = "must be in the years 0001 to 9999, with nanos from 0 to 999999999"
 MAX_WATCHED_MENTORS = 100
 WATCHED_MENTORS_RULE = f"must name at most {MAX_WATCHED_MENTORS} mentors"
-CURSOR_RULE = "must be a cursor that the feed gave"
+CURSOR_RULE = "must be a cursor from the feed"
 MAX_SECONDS_RULE = f"must be from 1 to {int(MAX_STREAM_SECONDS)}"
 IDEMPOTENCY_KEY_RULE = "must be given once, as 1 to 64 visible ASCII characters"
 
@@ -128,7 +128,7 @@ def delete_operation(request: pb.DeleteEventRequest, on_behalf_of: str | None) -
 def feed_request(
     request: pb.WatchSyncEventsRequest | pb.StreamSyncEventsRequest, last_event_id: str | None
 ) -> FeedRequest:
-    """last_event_id: the header, which wins over the cursor. A browser sends it when it connects again."""
+    """last_event_id: the header, which takes precedence over the cursor. A browser sends it when it connects again."""
     mentor_ids = frozenset(request.mentor_id)
     cursor_field, cursor_text = ("Last-Event-ID", last_event_id) if last_event_id else ("cursor", request.cursor)
     has_cursor = bool(last_event_id) or request.HasField("cursor")

@@ -19,7 +19,7 @@ CURRENT_SECONDS = 30.0  # for the feed to open, also if ended streams still coun
 
 
 async def simulate(options: argparse.Namespace, token: str | None) -> int:
-    """Returns the exit status: 0 if every promise was kept."""
+    """Returns the exit status: 0 if the check passed."""
     seed = random.randrange(2**32) if options.seed is None else options.seed  # noqa: S311 - chooses a plan
     api = Api(options.url, token)
     print(f"writing events to {options.url}", flush=True)
@@ -37,10 +37,10 @@ async def find_problem(api: Api) -> str | None:
     try:
         answer = await api.page(1)
     except UnreachableError:
-        return "cannot be reached: start the service with `mentorsync up`, or give another --url"
+        return "cannot be reached: start the service with `mentorsync up`, or set another --url"
     if answer.status == OK:
         return None
-    return f"answers {answer.status}: with JWT, give a token that reaches all mentors (scope mentorsync.admin)"
+    return f"answers {answer.status}: with JWT, pass a token that reaches all mentors (scope mentorsync.admin)"
 
 
 async def run(api: Api, fleet: Fleet) -> int:
@@ -62,7 +62,7 @@ async def run(api: Api, fleet: Fleet) -> int:
             task.cancel()
         await asyncio.gather(screen, *tasks, return_exceptions=True)
     print(verdict)
-    return 0 if verdict.is_kept else BROKEN
+    return 0 if verdict.has_passed else BROKEN
 
 
 async def wait_for_feed(fleet: Fleet) -> None:
@@ -72,4 +72,4 @@ async def wait_for_feed(fleet: Fleet) -> None:
             while not (fleet.observer.cursor and all(view.cursor for view in fleet.views.values())):
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
-        raise CannotCheckError("the live feed does not open") from error
+        raise CannotCheckError("the live feed cannot be opened") from error

@@ -20,12 +20,12 @@ AT_ONCE = 20  # checks that run at the same time
 
 
 class CannotCheckError(Exception):
-    """The service does not answer what the verdict needs."""
+    """The service does not answer the calls that check the run."""
 
 
 @dataclass
 class Verdict:
-    """All from `refused` on must be 0. Of an unanswered tap, nobody can say whether it is stored."""
+    """All counts from `refused` on must be 0. It is unknown whether an unanswered tap is stored."""
 
     sent: int
     answered: int
@@ -37,7 +37,7 @@ class Verdict:
     gaps: int
 
     @property
-    def is_kept(self) -> bool:
+    def has_passed(self) -> bool:
         return not (self.refused or self.unanswered or self.doubled or self.lost or self.gaps)
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Verdict:
             f"doubled {self.doubled}, lost {self.lost}, feed gaps {self.gaps}"
         )
         others = f", refused {self.refused}, unanswered {self.unanswered}" if self.refused or self.unanswered else ""
-        return f"{counts}{others}: {'every promise was kept' if self.is_kept else 'A PROMISE WAS BROKEN'}"
+        return f"{counts}{others}: {'passed' if self.has_passed else 'FAILED'}"
 
 
 async def judge(api: Api, fleet: Fleet) -> Verdict:

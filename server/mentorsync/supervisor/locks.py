@@ -27,7 +27,7 @@ def check_servers_are_hidden(settings: Namespace) -> None:
     if is_locked and not is_loopback(settings.grpc_address):
         raise GatewayError(
             f"{GRPC_ADDRESS.variable} {settings.grpc_address} must be a loopback address: in separate processes, only "
-            f"the gateway has the locks; it serves gRPC at {GATEWAY_GRPC_ADDRESS.variable}"
+            f"the gateway checks callers; it serves gRPC at {GATEWAY_GRPC_ADDRESS.variable}"
         )
 
 

@@ -17,7 +17,7 @@ const STATES = {
 };
 const RESETS = {
   EXPIRED: "started again, because the missed changes were purged",
-  FOREIGN: "started again, because the database has another history",
+  FOREIGN: "started again, because the database was restored or replaced",
   FILTER_CHANGED: "started again for other mentors",
 };
 const MENTOR_ID = /^mntr_[0-9A-Za-z]{1,40}$/u;
@@ -73,13 +73,13 @@ function onState(name, detail) {
 
 function askForToken(status) {
   setText("token-error", !authorization().authorization ? "" : status === 403
-    ? "This token reaches no mentor, or another one."
-    : "The token is not valid, or no longer.");
+    ? "This token gives no access to these mentors."
+    : "The token is invalid or has expired.");
   find("token-form").hidden = false;
   find("token").focus();
 }
 
-/** However many changes come, they are drawn once a frame. */
+/** Draws once a frame, however many changes arrive. */
 function askFrame() {
   if (isFrameAsked) return;
   isFrameAsked = true;
@@ -112,7 +112,7 @@ function drawRows(rows, map, text, name) {
   const matching = [...map].filter(([, value]) => value.mentorId.includes(text)).reverse();
   rows.show(new Map(matching.slice(0, MAX_ROWS)));
   const limit = matching.length > MAX_ROWS ? `latest ${MAX_ROWS} of ${count(matching.length)}` : "last changed first";
-  setText(`${name}-note`, rows.isHeld ? "held while you point at it" : limit);
+  setText(`${name}-note`, rows.isHeld ? "paused while you point at it" : limit);
   return matching.length;
 }
 

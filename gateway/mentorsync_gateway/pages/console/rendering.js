@@ -45,7 +45,7 @@ export function eventRow(event, isFresh, act) {
 export function mentorRow(mentor, isFresh, choose) {
   const row = make("li", isFresh ? "fresh" : "");
   const since = time(mentor.since);
-  since.title ||= "before what this page has seen"; // its last accepted event is acknowledged or deleted
+  since.title ||= "not known to this page"; // its last accepted event is acknowledged or deleted
   row.append(mentorButton(mentor.mentorId, choose), tag(mentor.status), since);
   return row;
 }
@@ -57,7 +57,7 @@ export function showStatuses(mentors) {
     document.querySelector(`.bar .${status}`).style.width = `${(100 * counts[status]) / Math.max(mentors.size, 1)}%`;
   }
   const parts = STATUSES.map((status) => `${count(counts[status])} ${status}`);
-  setText("mentor-note", mentors.size ? parts.join(" · ") : "none known yet");
+  setText("mentor-note", mentors.size ? parts.join(" · ") : "none yet");
 }
 
 export function showChart(perSecond) {
