@@ -1,4 +1,4 @@
-"""Looks up known vulnerabilities of all locked packages: `make audit`.
+"""Looks up known vulnerabilities of all pinned packages: `make audit`.
 
 Exits with 1 if there are any, and with 2 if packages could not be looked up.
 """

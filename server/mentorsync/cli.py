@@ -18,18 +18,18 @@ from mentorsync.config import (
     GATEWAY_GRPC_ADDRESS,
     GRPC_ADDRESS,
     HEALTH_ADDRESS,
-    LOCKS,
     LOG_FORMAT,
     LOG_LEVEL,
     METRICS_ADDRESS,
     PAGES,
     REST_ADDRESS,
-    SERVER_LOCKS,
+    SECURITY_SETTINGS,
+    SERVER_SECURITY_SETTINGS,
     STOP_DESCRIPTOR_VARIABLE,
     STREAMS_PER_ADDRESS,
     TOKEN,
     TOKEN_FILE,
-    UPSTREAM_LOCKS,
+    UPSTREAM_SECURITY_SETTINGS,
     URL,
     Setting,
     SettingsError,
@@ -40,7 +40,7 @@ from mentorsync.config import (
 from mentorsync.exposed_addresses import check_server_is_hidden
 from mentorsync.extras import check_extras
 from mentorsync.kinds import parse_address
-from mentorsync.lock_files import check_locks
+from mentorsync.security_files import check_security
 from mentorsync.system_limits import MIN_ENVOY_ADDRESS_SPACE, MIN_SERVER_ADDRESS_SPACE, check_limits
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def serve(settings: argparse.Namespace) -> int:
     from mentorsync.supervisor.addresses import check_addresses
 
     check_limits(MIN_SERVER_ADDRESS_SPACE)
-    check_locks(settings)
+    check_security(settings)
     check_server_is_hidden(settings)
     check_addresses(settings)
     runtime.prepare()
@@ -96,7 +96,7 @@ def up(settings: argparse.Namespace) -> int:
             f"{GATEWAY_GRPC_ADDRESS.variable} ({GATEWAY_GRPC_ADDRESS.flag}) has no use in the one-process mode, where "
             f"Envoy itself serves gRPC, at {GRPC_ADDRESS.variable}: unset it, or use --separate"
         )
-    check_locks(settings)
+    check_security(settings)
     check_addresses(settings)
     return supervise(commands.up, settings)
 
@@ -106,7 +106,7 @@ def gateway(settings: argparse.Namespace) -> int:
     from mentorsync.supervisor import commands
 
     runtime.prepare()
-    check_locks(settings)
+    check_security(settings)
     settings.upstream = settings.upstream or [parse_address(GRPC_ADDRESS.default)]
     return supervise(commands.gateway, settings)
 
@@ -220,12 +220,12 @@ def say(text: str) -> None:
 
 ADDRESSES = (REST_ADDRESS, HEALTH_ADDRESS, GATEWAY_GRPC_ADDRESS, GATEWAY_ADMIN_ADDRESS)
 LOG_SETTINGS = (LOG_LEVEL, LOG_FORMAT)
-GATEWAY_SETTINGS = (*ADDRESSES, PAGES, *LOCKS, *UPSTREAM_LOCKS, *LOG_SETTINGS)
+GATEWAY_SETTINGS = (*ADDRESSES, PAGES, *SECURITY_SETTINGS, *UPSTREAM_SECURITY_SETTINGS, *LOG_SETTINGS)
 SERVICE_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, STREAMS_PER_ADDRESS)
-UP_SETTINGS = (*SERVICE_SETTINGS, *ADDRESSES, PAGES, *LOCKS, *LOG_SETTINGS)
-SERVE_SETTINGS = (*SERVICE_SETTINGS, *SERVER_LOCKS, *LOG_SETTINGS)
+UP_SETTINGS = (*SERVICE_SETTINGS, *ADDRESSES, PAGES, *SECURITY_SETTINGS, *LOG_SETTINGS)
+SERVE_SETTINGS = (*SERVICE_SETTINGS, *SERVER_SECURITY_SETTINGS, *LOG_SETTINGS)
 CALLER_SETTINGS = (URL, TOKEN, TOKEN_FILE)
-ALL_SETTINGS = (*UP_SETTINGS, *UPSTREAM_LOCKS, *CALLER_SETTINGS)
+ALL_SETTINGS = (*UP_SETTINGS, *UPSTREAM_SECURITY_SETTINGS, *CALLER_SETTINGS)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -111,13 +111,13 @@ TRUSTED_PROXIES = Setting(
 CORS_ORIGINS = Setting(
     "cors_origins", "", kinds.ORIGINS, "origins of the web pages that may call REST, separated by commas; * for all"
 )
-# The locks towards callers of the gateway, those of a server, and those between the two.
-LOCKS = (
+# The security settings towards callers of the gateway, those of a server, and those between the two.
+SECURITY_SETTINGS = (
     *(TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA, JWT_ISSUER, JWT_AUDIENCE, JWT_JWKS),
     *(RATE_LIMIT, TRUSTED_PROXIES, CORS_ORIGINS),
 )
-SERVER_LOCKS = (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA, JWT_ISSUER)
-UPSTREAM_LOCKS = (UPSTREAM_CA, UPSTREAM_CERTIFICATE, UPSTREAM_KEY)
+SERVER_SECURITY_SETTINGS = (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA, JWT_ISSUER)
+UPSTREAM_SECURITY_SETTINGS = (UPSTREAM_CA, UPSTREAM_CERTIFICATE, UPSTREAM_KEY)
 URL = Setting("url", "http://127.0.0.1:8080", kinds.TEXT, "URL of the service's REST address")
 TOKEN = Setting("token", "", kinds.TEXT, "token for every call, if the service requires tokens", is_secret=True)
 TOKEN_FILE = Setting("token_file", "", kinds.FILE, "file that holds the token, so that no process list shows it")

@@ -54,7 +54,7 @@ class Subject(Protocol):
 class Server:
     """Programs that serve REST or gRPC at an address. other_pids: further processes whose CPU time is counted.
 
-    token: what the programs ask for, over TLS; empty if they have no locks.
+    token: what the programs ask for, over TLS; empty if they need none.
     """
 
     address: str

@@ -79,7 +79,7 @@ RATIO_ROWS = (
     RatioRow("throughput", cells.STORAGE_SUBMIT_64, v.ENGINE, v.ORM, Bound(12, 18)),
     RatioRow("throughput", cells.POSTGRES_SUBMIT_64, v.POSTGRES, v.POSTGRES_ORM, Bound(4, 6)),
     RatioRow("throughput", cells.POSTGRES_SUBMIT_1, v.POSTGRES, v.POSTGRES_ORM, Bound(1, 1.5)),
-    # What the locks cost on connections that stay open.
+    # What the security settings cost on connections that stay open.
     RatioRow("throughput", cells.REST_SUBMIT_64, v.EMBEDDED_LOCKED, v.EMBEDDED, Bound(0.75, 0.85)),
     RatioRow("throughput", cells.REST_SNAPSHOT_64, v.EMBEDDED_LOCKED, v.EMBEDDED, Bound(0.75, 0.85)),
     # The purpose of the embedded mode.

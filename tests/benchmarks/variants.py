@@ -88,7 +88,7 @@ def up(*arguments: str) -> Start:
 def start_up_with_locks(resources: RoundResources) -> Callable[[], Server]:
     """Runs `mentorsync up` with TLS and JWT, and measures it over REST."""
     events = resources.database("events")
-    folder = resources.directory / "locks"
+    folder = resources.directory / "security"
     folder.mkdir()
     issuer, keys = Issuer(), folder / "keys.json"
     issuer.publish(keys)

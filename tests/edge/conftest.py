@@ -1,4 +1,4 @@
-"""What the tests of the locks run against: `mentorsync up` with all locks in both layouts, and mirrors behind Envoy."""
+"""Runs `mentorsync up` with all security settings in both layouts, and mirrors behind Envoy."""
 
 import json
 import ssl
@@ -12,10 +12,10 @@ import grpc
 import httpx
 import pytest
 from mentorsync.supervisor.envoy import Envoy
-from mentorsync_gateway import locks
+from mentorsync_gateway import security
 from mentorsync_gateway.config import Config, separate
 from mentorsync_gateway.embedded import embedded, embedded_environment
-from mentorsync_gateway.locks.values import Locks
+from mentorsync_gateway.security.values import SecuritySettings
 
 from tests.edge.certificates import Authority, Pair
 from tests.edge.mirror import reflection
@@ -32,8 +32,8 @@ LAYOUTS = ("embedded", "separate")
 CALLERS = count(1)
 
 
-class Locked(NamedTuple):
-    """A running service with all locks. Each test has a client address of its own, as one trusted proxy reports it."""
+class Secured(NamedTuple):
+    """A running service with all security settings. Each test has its own client address, from a trusted proxy."""
 
     up: UpProcess
     authority: Authority
@@ -44,7 +44,7 @@ class Locked(NamedTuple):
 
     @property
     def grpc_address(self) -> str:
-        """Where gRPC is served with the locks."""
+        """Where gRPC is served with the security settings."""
         return self.up.announced.get("balanced", self.up.announced["gRPC"]).split()[0]
 
     def rest(self) -> httpx.Client:
@@ -79,14 +79,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="session", params=LAYOUTS)
-def locked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
-    """The service with all locks. Tests that change its files leave working ones."""
-    folder = tmp_path_factory.mktemp(f"locked-{request.param}")
+def secured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """The service with all security settings. Tests that change its files leave working ones."""
+    folder = tmp_path_factory.mktemp(f"secured-{request.param}")
     authority, issuer, jwks = Authority(folder), Issuer(), folder / "keys.json"
     issuer.publish(jwks)
     server, client = authority.issue("server", "127.0.0.1", "localhost"), authority.issue("client")
     with running_up(folder, request.param, **lock_settings(authority, server, jwks)) as up:
-        yield Locked(up, authority, issuer, jwks, server, client)
+        yield Secured(up, authority, issuer, jwks, server, client)
 
 
 def lock_settings(authority: Authority, server: Pair, jwks: Path) -> dict[str, str]:
@@ -146,19 +146,19 @@ def parsed(message: str) -> list[list[str]]:
     return headers
 
 
-StartMirror = Callable[[str, Locks], Mirror]
+StartMirror = Callable[[str, SecuritySettings], Mirror]
 
 
 @pytest.fixture(scope="module")
 def start_mirror(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartMirror]:
     with ExitStack() as stack:
 
-        def start(layout: str, values: Locks) -> Mirror:
+        def start(layout: str, values: SecuritySettings) -> Mirror:
             folder = tmp_path_factory.mktemp("mirror")
             stub = stack.enter_context(running_stub())
             stub.answer = answer_with_headers
             config = mirror_config(layout, stub)
-            locks.apply(config, values, folder)
+            security.apply(config, values, folder)
             environment = embedded_environment() if layout == "embedded" else {}
             return Mirror(stack.enter_context(running_gateway(run, config, environment)))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from mentorsync_gateway.locks.values import Jwt, Locks
+from mentorsync_gateway.security.values import Jwt, SecuritySettings
 
 from tests.contract import BASE
 from tests.edge.conftest import LAYOUTS, Mirror, StartMirror
@@ -20,7 +20,7 @@ FORGED = {
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def open_mirror(request: pytest.FixtureRequest, start_mirror: StartMirror) -> Mirror:
-    return start_mirror(request.param, Locks())
+    return start_mirror(request.param, SecuritySettings())
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def mirror(
     """With JWT on."""
     jwks = tmp_path_factory.mktemp("issuer") / "keys.json"
     issuer.publish(jwks)
-    return start_mirror(request.param, Locks(jwt=Jwt(ISSUER, AUDIENCE, str(jwks))))
+    return start_mirror(request.param, SecuritySettings(jwt=Jwt(ISSUER, AUDIENCE, str(jwks))))
 
 
 @pytest.mark.parametrize("names", [str.lower, str.title, str.upper])

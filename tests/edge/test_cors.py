@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.contract import BASE
-from tests.edge.conftest import BURST, ORIGIN, Locked
+from tests.edge.conftest import BURST, ORIGIN, Secured
 from tests.edge.tokens import bearer
 
 EVENTS = f"{BASE}/events"
@@ -36,9 +36,9 @@ def preflight(client: httpx.Client, path: str, **headers: str) -> httpx.Response
 
 
 @pytest.mark.parametrize(("path", "method"), PATHS.items())
-def test_a_preflight_is_answered(locked: Locked, path: str, method: str) -> None:
+def test_a_preflight_is_answered(secured: Secured, path: str, method: str) -> None:
     """It carries no token, since browsers send none, and never reaches the routes that answer 405."""
-    with locked.rest() as client:
+    with secured.rest() as client:
         response = client.options(path, headers=PREFLIGHT | {"access-control-request-method": method})
     assert response.status_code == httpx.codes.OK
     assert response.headers[ALLOW_ORIGIN] == ORIGIN
@@ -51,19 +51,19 @@ def test_a_preflight_is_answered(locked: Locked, path: str, method: str) -> None
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", f"{ORIGIN}.evil.example", "https://xapp.example", "http://app.example", "null"]
 )
-def test_another_origin_gets_no_permission(locked: Locked, origin: str) -> None:
-    with locked.rest() as client:
+def test_another_origin_gets_no_permission(secured: Secured, origin: str) -> None:
+    with secured.rest() as client:
         assert ALLOW_ORIGIN not in preflight(client, BASE, origin=origin).headers
         for method, path, status in ANSWERS:
-            response = client.request(method, path, headers={"origin": origin} | bearer(locked.issuer.token()))
+            response = client.request(method, path, headers={"origin": origin} | bearer(secured.issuer.token()))
             assert (response.status_code, response.headers.get(ALLOW_ORIGIN)) == (status, None)
 
 
 @pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
-def test_every_answer_can_be_read_by_the_page(locked: Locked, method: str, path: str, status: int) -> None:
+def test_every_answer_can_be_read_by_the_page(secured: Secured, method: str, path: str, status: int) -> None:
     """Also errors, by the gateway, by the service, and by the routes that refuse a method."""
-    headers = {"origin": "https://other.example"} | bearer(locked.issuer.token())
-    with locked.rest() as client:
+    headers = {"origin": "https://other.example"} | bearer(secured.issuer.token())
+    with secured.rest() as client:
         response = client.request(method, path, headers=headers)
     assert response.status_code == status
     assert response.headers.get_list(ALLOW_ORIGIN) == ["https://other.example"]
@@ -72,15 +72,15 @@ def test_every_answer_can_be_read_by_the_page(locked: Locked, method: str, path:
         assert response.headers["allow"]
 
 
-def test_refusals_can_be_read_by_the_page(locked: Locked) -> None:
+def test_refusals_can_be_read_by_the_page(secured: Secured) -> None:
     """401, and 429 of the rate limit."""
-    with locked.rest() as client:
+    with secured.rest() as client:
         responses = [client.get(BASE, headers={"origin": ORIGIN}) for _ in range(BURST)]
     assert {response.status_code for response in responses} == {401, 429}
     assert all(response.headers[ALLOW_ORIGIN] == ORIGIN for response in responses)
 
 
-def test_callers_that_are_no_pages_get_no_headers(locked: Locked) -> None:
-    with locked.rest() as client:
-        response = client.get(BASE, headers=bearer(locked.issuer.token()))
+def test_callers_that_are_no_pages_get_no_headers(secured: Secured) -> None:
+    with secured.rest() as client:
+        response = client.get(BASE, headers=bearer(secured.issuer.token()))
     assert not [name for name in response.headers if name.startswith("access-control-")]

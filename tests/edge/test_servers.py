@@ -9,9 +9,9 @@ from typing import NamedTuple
 import grpc
 import httpx
 import pytest
-from mentorsync_gateway import locks
+from mentorsync_gateway import security
 from mentorsync_gateway.config import separate
-from mentorsync_gateway.locks.values import Certificate, Locks, Upstream
+from mentorsync_gateway.security.values import Certificate, SecuritySettings, Upstream
 
 from tests.contract import BASE
 from tests.edge.certificates import Authority, Pair, put
@@ -55,7 +55,7 @@ class Gateway(NamedTuple):
 def gateway_to(server: ServerProcess, run: Run, folder: Path, upstream: Upstream | None) -> Iterator[Gateway]:
     host, _, port = server.grpc.partition(":")
     config = separate(FREE_PORT, FREE_PORT, [(host, int(port))])
-    locks.apply(config, Locks(upstream=upstream), folder)
+    security.apply(config, SecuritySettings(upstream=upstream), folder)
     with running_gateway(run, config) as gateway:
         yield Gateway(*("http://{}:{}".format(*gateway.addresses[name]) for name in ("rest", "admin")))
 

@@ -1,19 +1,26 @@
-"""Wrong settings of the locks are refused at the start, in words that name the setting. Open doors cause a warning."""
+"""Wrong security settings are refused at the start, with their name. Addresses without them cause a warning."""
 
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from mentorsync.config import GRPC_ADDRESS, LOCKS, REST_ADDRESS, UPSTREAM_LOCKS, SettingsError, resolve
+from mentorsync.config import (
+    GRPC_ADDRESS,
+    REST_ADDRESS,
+    SECURITY_SETTINGS,
+    UPSTREAM_SECURITY_SETTINGS,
+    SettingsError,
+    resolve,
+)
 from mentorsync.exposed_addresses import check_server_is_hidden, warnings
-from mentorsync.lock_files import check_locks
-from mentorsync.supervisor.locks import check_servers_are_hidden
+from mentorsync.security_files import check_security
+from mentorsync.supervisor.security import check_servers_are_hidden
 from mentorsync_gateway.errors import GatewayError
 
 from tests.edge.certificates import Authority
 from tests.edge.tokens import Issuer
 
-SETTINGS = (REST_ADDRESS, GRPC_ADDRESS, *LOCKS, *UPSTREAM_LOCKS)
+SETTINGS = (REST_ADDRESS, GRPC_ADDRESS, *SECURITY_SETTINGS, *UPSTREAM_SECURITY_SETTINGS)
 EVERYWHERE = "0.0.0.0:8080"
 
 
@@ -86,13 +93,13 @@ def with_paths(values: dict[str, str], files: dict[str, str]) -> Namespace:
 
 @pytest.mark.parametrize("values", GOOD, ids=str)
 def test_good_settings_are_taken(values: dict[str, str], files: dict[str, str]) -> None:
-    check_locks(with_paths(values, files))
+    check_security(with_paths(values, files))
 
 
 @pytest.mark.parametrize(("values", "message"), BAD, ids=str)
 def test_bad_settings_are_refused(values: dict[str, str], message: str, files: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match=message):
-        check_locks(with_paths(values, files))
+        check_security(with_paths(values, files))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +127,7 @@ def test_a_malformed_value_is_refused(name: str, value: str) -> None:
 def test_a_key_is_never_shown(files: dict[str, str]) -> None:
     """Not even when it is where the certificate should be."""
     with pytest.raises(SettingsError) as error:
-        check_locks(with_paths({"tls_certificate": "private", "tls_key": "key"}, files))
+        check_security(with_paths({"tls_certificate": "private", "tls_key": "key"}, files))
     assert "PRIVATE" not in str(error.value)
 
 
@@ -150,7 +157,7 @@ def test_one_missing_lock_is_enough_for_a_warning(address: str) -> None:
     assert not list(warnings(resolved(rest_address=address, **tls, **jwt), REST_ADDRESS))
 
 
-def test_a_server_that_believes_its_gateway_must_be_hidden() -> None:
+def test_a_server_that_trusts_its_gateway_must_be_hidden() -> None:
     """Anyone who reached it could say who calls."""
     with pytest.raises(SettingsError, match="needs MENTORSYNC_GRPC_CLIENT_CA"):
         check_server_is_hidden(resolved(grpc_address=EVERYWHERE, jwt_issuer="me"))

@@ -13,7 +13,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
 from tests.contract import BASE
-from tests.edge.conftest import Locked, call, own_address
+from tests.edge.conftest import Secured, call, own_address
 from tests.edge.tokens import HOUR, Issuer, bearer
 from tests.rest.answers import assert_error
 from tests.server_process import wait_until
@@ -38,8 +38,8 @@ BAD_TOKENS: dict[str, Callable[[Issuer], str]] = {
 }
 
 
-def list_over_grpc(locked: Locked, metadata: dict[str, str]) -> Any:
-    with locked.channel(locked.client) as channel:
+def list_over_grpc(secured: Secured, metadata: dict[str, str]) -> Any:
+    with secured.channel(secured.client) as channel:
         headers = tuple((metadata | own_address()).items())
         return MentorStatusSyncStub(channel).ListSyncEvents(pb.ListSyncEventsRequest(), metadata=headers, timeout=20)  # type: ignore[arg-type] # the stub is for both kinds of channels
 
@@ -50,15 +50,15 @@ def assert_refused(response: httpx.Response) -> None:
     assert response.json()["details"] == []
 
 
-def test_a_valid_token_is_let_in(locked: Locked) -> None:
-    with locked.rest() as client:
-        assert client.get(BASE, headers=bearer(locked.issuer.token())).status_code == httpx.codes.OK
-    assert list_over_grpc(locked, bearer(locked.issuer.token())).pagination.page == 1
+def test_a_valid_token_is_let_in(secured: Secured) -> None:
+    with secured.rest() as client:
+        assert client.get(BASE, headers=bearer(secured.issuer.token())).status_code == httpx.codes.OK
+    assert list_over_grpc(secured, bearer(secured.issuer.token())).pagination.page == 1
 
 
-def test_no_token_is_refused(locked: Locked) -> None:
+def test_no_token_is_refused(secured: Secured) -> None:
     """The challenge names no error, as RFC 6750 wants it. Unknown paths and methods are refused as well."""
-    with locked.rest() as client:
+    with secured.rest() as client:
         for path in (BASE, f"{BASE}/mntr_1", "/", "/nowhere"):
             response = client.get(path)
             assert_refused(response)
@@ -68,21 +68,21 @@ def test_no_token_is_refused(locked: Locked) -> None:
 
 
 @pytest.mark.parametrize("name", BAD_TOKENS)
-def test_a_bad_token_is_refused(locked: Locked, name: str) -> None:
-    token = BAD_TOKENS[name](locked.issuer)
-    with locked.rest() as client:
+def test_a_bad_token_is_refused(secured: Secured, name: str) -> None:
+    token = BAD_TOKENS[name](secured.issuer)
+    with secured.rest() as client:
         response = client.get(BASE, headers={"authorization": f"Bearer {token}"})
     assert_refused(response)
     assert 'error="invalid_token"' in response.headers["www-authenticate"]
     with pytest.raises(grpc.RpcError) as error:
-        list_over_grpc(locked, {"authorization": f"Bearer {token}"})
+        list_over_grpc(secured, {"authorization": f"Bearer {token}"})
     assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_a_token_in_the_query_is_refused(locked: Locked) -> None:
+def test_a_token_in_the_query_is_refused(secured: Secured) -> None:
     """Queries end up in logs. The answer does not repeat it either."""
-    token = locked.issuer.token()
-    with locked.rest() as client:
+    token = secured.issuer.token()
+    with secured.rest() as client:
         response = client.get(BASE, params={"access_token": token})
     assert_refused(response)
     assert token not in str(response.headers)
@@ -90,32 +90,32 @@ def test_a_token_in_the_query_is_refused(locked: Locked) -> None:
 
 
 @pytest.mark.parametrize("value", ["Basic bWU6bWU=", "bearer", "Bearer"])
-def test_another_scheme_is_refused(locked: Locked, value: str) -> None:
-    with locked.rest() as client:
+def test_another_scheme_is_refused(secured: Secured, value: str) -> None:
+    with secured.rest() as client:
         assert_refused(client.get(BASE, headers={"authorization": value}))
 
 
-def test_health_needs_no_token(locked: Locked) -> None:
+def test_health_needs_no_token(secured: Secured) -> None:
     """Load balancers have none."""
-    with locked.rest() as client:
+    with secured.rest() as client:
         assert client.get("/healthz").status_code == httpx.codes.OK
         assert client.put("/healthz").status_code == httpx.codes.METHOD_NOT_ALLOWED
-    with locked.channel(locked.client) as channel:
+    with secured.channel(secured.client) as channel:
         answer = health_pb2.HealthCheckResponse.FromString(call(channel, HEALTH, {}))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 @pytest.mark.parametrize("method", [REFLECTION, "/unknown.Service/Method", "/mentorstatus.v1.MentorStatusSync/Unknown"])
-def test_all_else_over_grpc_needs_a_token(locked: Locked, method: str) -> None:
-    with locked.channel(locked.client) as channel, pytest.raises(grpc.RpcError) as error:
+def test_all_else_over_grpc_needs_a_token(secured: Secured, method: str) -> None:
+    with secured.channel(secured.client) as channel, pytest.raises(grpc.RpcError) as error:
         call(channel, method, {})
     assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_a_token_that_was_accepted_is_refused_once_it_has_ended(locked: Locked) -> None:
+def test_a_token_that_was_accepted_is_refused_once_it_has_ended(secured: Secured) -> None:
     """Envoy remembers tokens that it has checked, but not for longer than they last."""
-    token = locked.issuer.token(exp=int(time.time()) - CLOCK_SKEW + 2)
-    with locked.rest() as client:
+    token = secured.issuer.token(exp=int(time.time()) - CLOCK_SKEW + 2)
+    with secured.rest() as client:
         assert client.get(BASE, headers=bearer(token)).status_code == httpx.codes.OK
 
         def is_refused() -> bool:
@@ -124,10 +124,10 @@ def test_a_token_that_was_accepted_is_refused_once_it_has_ended(locked: Locked) 
         wait_until(is_refused, "the end of the token")
 
 
-def test_new_keys_are_used_without_a_restart(locked: Locked) -> None:
+def test_new_keys_are_used_without_a_restart(secured: Secured) -> None:
     """The old keys are no longer accepted. Keys that cannot be read change nothing."""
     second = Issuer("second")
-    with locked.rest() as client:
+    with secured.rest() as client:
 
         def accepts(issuer: Issuer) -> bool:
             new = issuer.token(jti=str(uuid4()))  # Envoy remembers tokens that it has checked
@@ -135,10 +135,10 @@ def test_new_keys_are_used_without_a_restart(locked: Locked) -> None:
             return client.get(BASE, headers=headers).status_code == httpx.codes.OK
 
         assert not accepts(second)
-        second.publish(locked.jwks)
+        second.publish(secured.jwks)
         wait_until(lambda: accepts(second), "the new keys")
-        assert not accepts(locked.issuer)
-        locked.jwks.unlink()
+        assert not accepts(secured.issuer)
+        secured.jwks.unlink()
         assert accepts(second)
-        locked.issuer.publish(locked.jwks)
-        wait_until(lambda: accepts(locked.issuer), "the old keys")
+        secured.issuer.publish(secured.jwks)
+        wait_until(lambda: accepts(secured.issuer), "the old keys")

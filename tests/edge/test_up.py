@@ -1,4 +1,4 @@
-"""`mentorsync up` with locks: readiness with replicas, keys from a URL, warnings, and what it shows of itself."""
+"""`mentorsync up` with security settings: readiness, keys from a URL, warnings, and what it shows of itself."""
 
 import ssl
 import threading
@@ -13,7 +13,7 @@ import pytest
 from tests.contract import BASE
 from tests.databases import Databases
 from tests.edge.certificates import Authority, Pair
-from tests.edge.conftest import ORIGIN, Locked, lock_settings, running_up, trust
+from tests.edge.conftest import ORIGIN, Secured, lock_settings, running_up, trust
 from tests.edge.tokens import Issuer, bearer, jwt_settings
 from tests.rest.answers import assert_error
 from tests.server_process import wait_until
@@ -45,15 +45,15 @@ def served(content: bytes, pair: Pair) -> Iterator[str]:
             thread.join()
 
 
-def test_up_with_locks_says_nothing_unusual(locked: Locked) -> None:
+def test_up_with_locks_says_nothing_unusual(secured: Secured) -> None:
     """It reports readiness, though it has no token. The addresses are those to call."""
-    assert locked.up.url.startswith("https://")
-    assert locked.up.messages() == []
+    assert secured.up.url.startswith("https://")
+    assert secured.up.messages() == []
 
 
-def test_the_health_has_an_address_without_locks(locked: Locked) -> None:
+def test_the_health_has_an_address_without_locks(secured: Secured) -> None:
     """Load balancers probe it, without TLS, a certificate or a token. Nothing else is served there."""
-    url = httpx.URL(locked.up.announced["health"])
+    url = httpx.URL(secured.up.announced["health"])
     assert httpx.get(url).status_code == httpx.codes.OK
     wrong_method = httpx.post(url)
     assert_error(wrong_method, httpx.codes.METHOD_NOT_ALLOWED, 12)
@@ -62,20 +62,20 @@ def test_the_health_has_an_address_without_locks(locked: Locked) -> None:
         assert_error(httpx.get(url.copy_with(path=path)), httpx.codes.NOT_FOUND, 5)
 
 
-def test_nothing_secret_is_shown(locked: Locked) -> None:
+def test_nothing_secret_is_shown(secured: Secured) -> None:
     """Neither the arguments of the processes nor the log hold a key or a token."""
-    token = locked.issuer.token()
-    with locked.rest() as client:
+    token = secured.issuer.token()
+    with secured.rest() as client:
         for headers in (bearer(token), bearer(f"{token}x")):
             client.get(BASE, headers=headers, params={"access_token": token})
-    arguments = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in locked.up.parts)
-    shown = arguments.decode() + locked.up.logged()
+    arguments = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in secured.up.parts)
+    shown = arguments.decode() + secured.up.logged()
     assert token not in shown
     assert "PRIVATE KEY" not in shown
 
 
 def test_replicas_start_with_locks(databases: Databases, tmp_path: Path) -> None:
-    """Each of them has all locks, after the replacement of all of them as well."""
+    """Each of them has all security settings, after the replacement of all of them as well."""
     authority, issuer = Authority(tmp_path), Issuer()
     issuer.publish(tmp_path / "keys.json")
     settings = lock_settings(authority, authority.issue("server", "127.0.0.1"), tmp_path / "keys.json")

@@ -10,7 +10,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 
 from tests.contract import BASE
-from tests.edge.conftest import Locked, own_address
+from tests.edge.conftest import Secured, own_address
 from tests.edge.tokens import bearer
 from tests.rest.answers import assert_error
 
@@ -26,62 +26,62 @@ class Event(NamedTuple):
     cursor: str
 
 
-def submit(locked: Locked, mentor_id: str) -> str:
+def submit(secured: Secured, mentor_id: str) -> str:
     body = {"event_type": "PauseMentorEvent", "mentor_id": mentor_id}
-    with locked.rest() as client:
-        answer = client.post(f"{BASE}/events", json=body, headers=bearer(locked.issuer.token(**ADMINISTRATOR)))
+    with secured.rest() as client:
+        answer = client.post(f"{BASE}/events", json=body, headers=bearer(secured.issuer.token(**ADMINISTRATOR)))
         return str(answer.raise_for_status().json()["sync_event_id"])
 
 
-def watched(locked: Locked, claims: dict[str, Any], **query: Any) -> list[Event]:
+def watched(secured: Secured, claims: dict[str, Any], **query: Any) -> list[Event]:
     """All events with data of a stream of one second."""
-    with locked.rest() as client:
-        headers = bearer(locked.issuer.token(**claims))
+    with secured.rest() as client:
+        headers = bearer(secured.issuer.token(**claims))
         answer = client.get(f"{BASE}/watch", params=SECOND | query, headers=headers).raise_for_status()
     blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in answer.text.split("\n\n") if block]
     return [Event(one["event"], json.loads(one["data"]), one.get("id", "")) for one in blocks if "data" in one]
 
 
-def test_a_mentors_token_confines_a_stream(locked: Locked) -> None:
+def test_a_mentors_token_confines_a_stream(secured: Secured) -> None:
     """Without a filter it shows the token's mentor, and nothing of another one."""
-    submit(locked, MINE)
-    other = submit(locked, OTHERS)
-    snapshot, current, *_ = watched(locked, {})
+    submit(secured, MINE)
+    other = submit(secured, OTHERS)
+    snapshot, current, *_ = watched(secured, {})
     assert (snapshot.kind, snapshot.data["mentor_id"], current.kind) == ("snapshot", MINE, "current")
-    mine = submit(locked, MINE)
-    changes = [event for event in watched(locked, {}, cursor=current.cursor) if event.kind == "change"]
+    mine = submit(secured, MINE)
+    changes = [event for event in watched(secured, {}, cursor=current.cursor) if event.kind == "change"]
     assert [change.data["event"]["sync_event_id"] for change in changes] == [mine]
-    everything = json.dumps([event.data for event in watched(locked, ADMINISTRATOR)])
+    everything = json.dumps([event.data for event in watched(secured, ADMINISTRATOR)])
     assert mine in everything
     assert other in everything
 
 
-def test_another_mentor_is_refused(locked: Locked) -> None:
+def test_another_mentor_is_refused(secured: Secured) -> None:
     """403 before the stream begins, also beside the token's own mentor."""
     for mentors in ([OTHERS], [MINE, OTHERS]):
-        with locked.rest() as client:
-            headers = bearer(locked.issuer.token())
+        with secured.rest() as client:
+            headers = bearer(secured.issuer.token())
             answer = client.get(f"{BASE}/watch", params=SECOND | {"mentor_id": mentors}, headers=headers)
         body = assert_error(answer, httpx.codes.FORBIDDEN, PERMISSION_DENIED)
         assert body["details"][0]["reason"] == "NOT_YOUR_MENTOR"
 
 
-def test_a_cursor_of_another_filter_resets(locked: Locked) -> None:
+def test_a_cursor_of_another_filter_resets(secured: Secured) -> None:
     """An administrator's cursor, and another mentor's, give a mentor's token nothing but its own present state."""
-    submit(locked, MINE)
+    submit(secured, MINE)
     for claims in (ADMINISTRATOR, {"mentor_id": OTHERS}):
-        cursor = next(event.cursor for event in watched(locked, claims) if event.kind == "current")
-        submit(locked, OTHERS)
-        reset, snapshot, current, *_ = watched(locked, {}, cursor=cursor)
+        cursor = next(event.cursor for event in watched(secured, claims) if event.kind == "current")
+        submit(secured, OTHERS)
+        reset, snapshot, current, *_ = watched(secured, {}, cursor=cursor)
         assert reset.data == {"reason": "FILTER_CHANGED"}
         assert (snapshot.data["mentor_id"], current.kind) == (MINE, "current")
 
 
-def test_a_stream_over_grpc_is_confined(locked: Locked) -> None:
+def test_a_stream_over_grpc_is_confined(secured: Secured) -> None:
     """As over REST."""
-    submit(locked, MINE)
-    headers: Any = tuple((bearer(locked.issuer.token()) | own_address()).items())
-    with locked.channel(locked.client) as channel:
+    submit(secured, MINE)
+    headers: Any = tuple((bearer(secured.issuer.token()) | own_address()).items())
+    with secured.channel(secured.client) as channel:
         stub: Any = MentorStatusSyncStub(channel)  # type: ignore[arg-type]  # the stub is for both kinds of channels
         messages = list(stub.WatchSyncEvents(pb.WatchSyncEventsRequest(max_seconds=1), metadata=headers))
         snapshots = [one.snapshot for one in messages if one.kind == pb.WatchSyncEventsResponse.SNAPSHOT]

@@ -55,7 +55,7 @@ def with_claims(config: Config) -> Config:
 
 
 @pytest.fixture(scope="module", params=["separate-sqlite", "embedded-sqlite", "separate-postgres"])
-def locked(request: pytest.FixtureRequest, run: Run, databases: Databases) -> Iterator[Service]:
+def secured(request: pytest.FixtureRequest, run: Run, databases: Databases) -> Iterator[Service]:
     """A service that requires tokens."""
     mode, _, engine = request.param.partition("-")
     with ExitStack() as stack:
@@ -66,10 +66,10 @@ def locked(request: pytest.FixtureRequest, run: Run, databases: Databases) -> It
 
 
 @pytest.fixture(scope="module")
-def callers(locked: Service) -> Iterator[Callers]:
+def callers(secured: Service) -> Iterator[Callers]:
     def client(**claims: str) -> httpx.Client:
         headers = {f"x-claim-{name.replace('_', '-')}": value for name, value in claims.items()}
-        return stack.enter_context(httpx.Client(base_url=locked.url, headers=headers, timeout=20))
+        return stack.enter_context(httpx.Client(base_url=secured.url, headers=headers, timeout=20))
 
     with ExitStack() as stack:
         yield Callers(

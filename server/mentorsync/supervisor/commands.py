@@ -34,7 +34,6 @@ from mentorsync.kinds import Address
 from mentorsync.supervisor.addresses import held, with_free_ports
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy import Envoy
-from mentorsync.supervisor.locks import check_servers_are_hidden, with_locks
 from mentorsync.supervisor.output import Output, describe_addresses
 from mentorsync.supervisor.part import Address as PartAddress
 from mentorsync.supervisor.part import Part, PartError
@@ -43,6 +42,7 @@ from mentorsync.supervisor.relay import Relay
 from mentorsync.supervisor.replica import Replica
 from mentorsync.supervisor.replicas import Replicas
 from mentorsync.supervisor.restart import watch
+from mentorsync.supervisor.security import check_servers_are_hidden, with_security
 from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
 
@@ -174,7 +174,7 @@ def _embedded_config(settings: Namespace, health_socket: Path) -> Config:
         settings.grpc_address,
         str(health_socket),
     )
-    return with_locks(_adjusted(config, settings), settings, health_socket.parent)
+    return with_security(_adjusted(config, settings), settings, health_socket.parent)
 
 
 def _embedded_environment(settings: Namespace, health_socket: Path) -> dict[str, str]:
@@ -228,7 +228,7 @@ async def _announce(
 
 def _gateway_config(upstreams: Sequence[Address], settings: Namespace, directory: Path) -> Config:
     config = separate(settings.rest_address, settings.gateway_admin_address, upstreams, settings.gateway_grpc_address)
-    return with_locks(_adjusted(config, settings), settings, directory)
+    return with_security(_adjusted(config, settings), settings, directory)
 
 
 def _adjusted(config: Config, settings: Namespace) -> Config:

@@ -1,4 +1,4 @@
-"""The values of the locks, as the settings give them."""
+"""The values of the security settings."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ class Jwt(NamedTuple):
     jwks: str
 
 
-class Locks(NamedTuple):
+class SecuritySettings(NamedTuple):
     """Everything is off by default. `rate_limit` is in requests a second for one address; 0 means no limit."""
 
     certificate: Certificate | None = None

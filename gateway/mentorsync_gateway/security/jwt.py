@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from mentorsync_gateway.config import Config, insert_filter, manager_of
 from mentorsync_gateway.errors import GatewayError
-from mentorsync_gateway.locks import tls
-from mentorsync_gateway.locks.values import Jwt
+from mentorsync_gateway.security import tls
+from mentorsync_gateway.security.values import Jwt
 
 TYPES = "type.googleapis.com/envoy"
 KEYS = "jwks"  # the name of the cluster and of the listener that answer with the keys

@@ -1,20 +1,20 @@
-"""The locks of the gateway, from the settings."""
+"""Adds the security settings to the configuration of the gateway."""
 
 from argparse import Namespace
 from pathlib import Path
 
-from mentorsync_gateway import locks
+from mentorsync_gateway import security
 from mentorsync_gateway.config import Config
 from mentorsync_gateway.errors import GatewayError
-from mentorsync_gateway.locks.values import Certificate, Jwt, Locks, Upstream
+from mentorsync_gateway.security.values import Certificate, Jwt, SecuritySettings, Upstream
 
 from mentorsync.config import GATEWAY_GRPC_ADDRESS, GRPC_ADDRESS
 from mentorsync.exposed_addresses import is_loopback
 
 
-def with_locks(config: Config, settings: Namespace, directory: Path) -> Config:
-    """Adds the locks of the settings to a configuration. `directory` must exist for as long as Envoy runs."""
-    locks.apply(config, _locks(settings), directory)
+def with_security(config: Config, settings: Namespace, directory: Path) -> Config:
+    """Adds the security settings to a configuration. `directory` must exist for as long as Envoy runs."""
+    security.apply(config, _security(settings), directory)
     return config
 
 
@@ -31,8 +31,8 @@ def check_servers_are_hidden(settings: Namespace) -> None:
         )
 
 
-def _locks(settings: Namespace) -> Locks:
-    return Locks(
+def _security(settings: Namespace) -> SecuritySettings:
+    return SecuritySettings(
         certificate=_certificate(settings.tls_certificate, settings.tls_key),
         grpc_client_ca=settings.grpc_client_ca,
         upstream=_upstream(settings),

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from mentorsync_gateway.config import Config
-from mentorsync_gateway.locks.values import Certificate, Locks, Upstream
+from mentorsync_gateway.security.values import Certificate, SecuritySettings, Upstream
 
 TRANSPORT_SOCKETS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
 PROTOCOLS = {"AUTO": ["h2", "http/1.1"], "HTTP2": ["h2"]}  # what a listener offers, by the codec of its connections
 
 
-def apply_to_listener(listener: Config, locks: Locks, directory: Path) -> None:
+def apply_to_listener(listener: Config, security: SecuritySettings, directory: Path) -> None:
     """Makes a listener speak TLS. The gRPC listeners also ask callers for a certificate, if a CA is set."""
-    if not locks.certificate:
+    if not security.certificate:
         return
     (chain,) = listener["filter_chains"]
     codec = chain["filters"][0]["typed_config"]["codec_type"]
-    context = {"alpn_protocols": PROTOCOLS[codec], **_certificate(locks.certificate, "listener", directory)}
-    is_mutual = bool(locks.grpc_client_ca) and listener["name"] != "rest"
+    context = {"alpn_protocols": PROTOCOLS[codec], **_certificate(security.certificate, "listener", directory)}
+    is_mutual = bool(security.grpc_client_ca) and listener["name"] != "rest"
     if is_mutual:
-        context["validation_context_sds_secret_config"] = _ca(locks.grpc_client_ca, "client_ca", directory)
+        context["validation_context_sds_secret_config"] = _ca(security.grpc_client_ca, "client_ca", directory)
     chain["transport_socket"] = _transport_socket(
         "DownstreamTlsContext", {"common_tls_context": context, "require_client_certificate": is_mutual}
     )
@@ -92,7 +92,7 @@ def _ca(path: str, name: str, directory: Path) -> Config:
 
 
 def _sds(name: str, secret: Config, directory: Path) -> Config:
-    """Writes the file that names a secret's files, and refers to it. Configurations with the same locks share it."""
+    """Writes the file that names a secret's files, and refers to it. Configurations with the same settings share it."""
     path = directory / f"{name}.json"
     if not path.exists():
         path.write_text(json.dumps({"resources": [{"@type": SECRET, "name": name, **secret}]}), "utf-8")

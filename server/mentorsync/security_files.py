@@ -1,4 +1,4 @@
-"""Checks the settings and files of the locks before anything starts, so that an error names the setting to change."""
+"""Checks the security settings and their files before anything starts, so that an error names the setting to change."""
 
 import json
 import ssl
@@ -20,8 +20,8 @@ from mentorsync.config import (
 )
 
 
-def check_locks(settings: Namespace) -> None:
-    """Checks every lock among the settings of a command. Raises SettingsError."""
+def check_security(settings: Namespace) -> None:
+    """Checks all security settings of a command. Raises SettingsError."""
     _check_certificate(settings, TLS_CERTIFICATE, TLS_KEY)
     _check_ca(settings, GRPC_CLIENT_CA, TLS_CERTIFICATE)
     if hasattr(settings, UPSTREAM_CA.name):
