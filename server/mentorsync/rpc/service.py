@@ -111,7 +111,7 @@ class Service:
         self._streams.add(task)
         started = time.perf_counter()
         self._log_stream("stream began", method, context.request_id)
-        code, reason = code_pb2.CANCELLED, "disconnected"
+        code, reason = code_pb2.CANCELLED, "it was cut off"
         try:
             self._check_token(context)
             reason = await method.call(method.request_type.FromString(payload), context, send)
