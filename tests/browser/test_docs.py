@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 from tests.contract import BASE
 from tests.up_process import UpProcess
 
-CALLS = ("List sync events", "Get mentor status", "Submit event", "Update event", "Delete event")
+CALLS = ("List sync events", "Get mentor status", "Submit event", "Update event", "Delete event", "Stream sync events")
 MENU_ENTRY = ".nav-bar-path"
 TRY = "[part~=btn-try]"
 MENTOR = "mntr_01HX4V2K8P"  # in the contract's example, which the page fills in
@@ -38,6 +38,14 @@ async def test_a_submit_that_is_sent_from_the_page_is_in_the_list(docs: Page, up
     assert [event["sync_event_id"] for event in listed] == [submitted["sync_event_id"]]
     assert listed[0]["mentor_id"] == MENTOR
     await expect(docs.get_by_text(submitted["sync_event_id"])).to_be_visible()
+
+
+async def test_a_stream_that_is_sent_from_the_page_ends_and_is_shown(docs: Page) -> None:
+    """The page shows an answer when it is complete. Until then, it lets no other call be sent."""
+    await open_call(docs, "Stream sync events")
+    await docs.locator(TRY).click()
+    await expect(docs.get_by_text("event: going-away")).to_be_visible(timeout=30_000)
+    await expect(docs.locator(TRY)).to_be_enabled()
 
 
 async def test_calls_carry_the_token_that_was_entered(docs: Page) -> None:

@@ -1,6 +1,9 @@
 """The error contract over REST: every answer that is not 2xx has the same shape. Each case is a row of a table."""
 
+import gzip
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -11,6 +14,7 @@ from tests.rest.answers import assert_error
 
 EVENTS = f"{BASE}/events"
 EVENT = f"{EVENTS}/evt_00000000"
+PAGE = Path(__file__).parents[2] / "docs" / "contract.md"
 MAX_BODY_BYTES = 16_384
 MAX_ECHO = 64  # characters
 PAUSE = '{"event_type": "PauseMentorEvent", "mentor_id": "mntr_1"'
@@ -165,6 +169,37 @@ def test_an_error_shows_little_of_the_input(
     response = client.request(method, path.format(text), content=body.format(text).encode())
     assert response.status_code in (400, 404)
     assert response.json()["message"].count(letter) <= MAX_ECHO
+
+
+def test_the_gateway_names_the_base_path_and_the_limit_of_a_body(client: httpx.Client) -> None:
+    """The base path has its prefix twice, which a caller easily takes for a mistake."""
+    assert client.get("/api/v1/mentor-status-sync").json()["message"] == f"no such path: calls are under {BASE}"
+    assert client.post(EVENTS, content=" " * (MAX_BODY_BYTES + 1)).json()["message"] == "the body has more than 16 KiB"
+
+
+EXPLAINED: dict[str, tuple[str, str, str | bytes]] = {
+    'event_type: invalid value "': ("POST", EVENTS, '{"event_type": "pauseMentorEvent"}'),
+    "client_timestamp: invalid value": ("POST", EVENTS, '{"client_timestamp": "2026-03-26T09:14:55"}'),
+    "for type TYPE_STRING": ("POST", EVENTS, '{"mentor_id": 1}'),
+    "TYPE_BOOL": ("PUT", EVENT, '{"acknowledged": 1}'),
+    "TYPE_INT32": ("GET", f"{BASE}?page=4294967296", ""),
+    "Root element must be a message.": ("POST", EVENTS, f"[{PAUSE}}}]"),
+    "Unexpected": ("POST", EVENTS, "event_type=PauseMentorEvent"),
+    "Expected": ("POST", EVENTS, "<event/>"),
+    "Encountered non UTF-8": ("POST", EVENTS, gzip.compress(f"{PAUSE}}}".encode())),
+    "Could not find field": ("GET", f"{BASE}?size=20", ""),
+}
+
+
+def test_the_docs_explain_the_messages_of_the_gateway(client: httpx.Client) -> None:
+    """Those of the table in docs/contract.md. Envoy words them, and may word them anew in a later version."""
+    table = PAGE.read_text("utf-8").partition("| Message of a 400 |")[2].partition("\n\n")[0]
+    shown = [text for row in table.splitlines()[2:] for text in re.findall("`([^`]+)`", row.split("|")[1])]
+    assert shown == [*EXPLAINED]
+    for text, (method, path, body) in EXPLAINED.items():
+        answer = client.request(method, path, content=body)
+        assert answer.status_code == 400
+        assert text in answer.json()["message"]
 
 
 ALLOWED = {

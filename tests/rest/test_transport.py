@@ -147,7 +147,7 @@ def assert_unreachable(rest: Address, path: str) -> None:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
         refused = call.future(b"", timeout=20)
         assert refused.code() == grpc.StatusCode.UNIMPLEMENTED
-    assert refused.details() == "no such path"
+    assert refused.details() == f"no such path: calls are under {BASE}"
     assert "x-request-id" in {name for name, _ in (*refused.initial_metadata(), *refused.trailing_metadata())}
 
 

@@ -1,5 +1,6 @@
 """The phone that docs/phones.md explains, without a service."""
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from inspect import getsource
@@ -71,12 +72,30 @@ async def test_what_can_never_succeed_leaves_the_queue(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 408, 429, 500, 503, 504])
-async def test_what_may_succeed_later_waits_at_least_as_long_as_told(status: int) -> None:
-    """Retry-After wins over a shorter pause of the phone."""
-    phone, _, _ = phone_on(Script(status, retry_after=30))
-    phone.tap("PauseMentorEvent")
-    assert await phone.send_first() == 30
-    assert len(phone.queue) == 1
+async def test_what_may_succeed_later_stays_in_the_queue(status: int) -> None:
+    """The phone pauses before it sends the tap again."""
+    phone, _, _ = phone_on(Script(status))
+    tap = phone.tap("PauseMentorEvent")
+    assert await phone.send_first() is not None
+    assert list(phone.queue) == [tap]
+
+
+async def test_a_further_tap_ends_a_pause_but_not_the_wait_that_the_service_asked_for() -> None:
+    """Otherwise a user who taps again and again would send during Retry-After."""
+    for script, sent in ((Script(None, 200, 200), 3), (Script(429, 200, 200, retry_after=3600), 1)):
+        phone, _, _ = phone_on(script)
+        sending = asyncio.create_task(phone.send_forever())
+        for _ in range(2):
+            phone.tap("PauseMentorEvent")
+            await turns_of_the_loop()
+        assert len(script.taps) == sent
+        sending.cancel()
+
+
+async def turns_of_the_loop() -> None:
+    """Lets all tasks run that do not wait for a time."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_pauses_grow_up_to_a_limit() -> None:
@@ -117,6 +136,16 @@ def test_a_heartbeat_moves_the_cursor_and_a_reset_forgets_it() -> None:
     view.apply(FeedEvent("reset", {"reason": "EXPIRED"}, ""))
     after = (view.cursor, view.resets)
     assert after == (None, 1)
+
+
+def test_a_reset_forgets_a_mentor_that_the_service_no_longer_knows() -> None:
+    """After a restore of an older database, no snapshot of the mentor may follow."""
+    view = View()
+    event = {"sync_event_id": "evt_1", "mentor_id": "mntr_1", "resulting_status": "paused"}
+    view.apply(FeedEvent("snapshot", {"mentor_id": "mntr_1", "status": "paused", "pending_events": [event]}, ""))
+    view.apply(FeedEvent("reset", {"reason": "FOREIGN"}, ""))
+    view.apply(FeedEvent("current", {}, "c1"))
+    assert (view.status, view.pending, view.cursor) == (None, {}, "c1")
 
 
 def test_the_page_shows_the_source() -> None:

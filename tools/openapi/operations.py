@@ -78,7 +78,9 @@ class Operations:
         schema = self._schemas.field(message, field)
         described = {"name": field.name, "in": place, "description": schema.pop("description")}
         is_required = {"required": True, "example": EXAMPLES[field.name]} if place == "path" else {}
-        return described | is_required | {"schema": schema}
+        in_query = EXAMPLES.get(short(message), {}) if place == "query" else {}
+        example = {"example": in_query[field.name]} if field.name in in_query else {}
+        return described | is_required | example | {"schema": schema}
 
     def _success(self, method: MethodDescriptorProto, comment: str) -> Schema:
         common = {"headers": headers("x-request-id")}

@@ -96,7 +96,8 @@ class Phone:
         elif answer.status in NEVER_LATER:
             self._finish(tap, answer, self._on_drop)
         else:  # 401 needs a new token first; 408, 429 and 5xx pass
-            return max(self._backoff(), answer.retry_after)
+            await asyncio.sleep(answer.retry_after)  # in full: unlike a pause, nothing ends it early
+            return self._backoff()
         return None
 
     def _finish(self, tap: Tap, answer: Answer, report: Callable[[Tap, Answer], None]) -> None:

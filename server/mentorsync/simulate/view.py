@@ -43,7 +43,8 @@ class View:
     def apply(self, event: FeedEvent) -> None:
         """Applies one event of the feed. Only then its cursor may be kept."""
         match event.name:
-            case "reset":  # the present state follows
+            case "reset":  # the present state follows: without this mentor, if the service no longer knows it
+                self.status = None
                 self.pending.clear()
                 self.resets += 1
                 self.cursor = None

@@ -98,7 +98,7 @@ function draw() {
   setText("pending", count(pending) + atLeast);
   setText("mentor-count", count(state.mentors.size) + atLeast);
   setText("total", count(rate.total));
-  setText("no-events", text ? "No event of this mentor." : "No pending events. Submit one, and it appears here.");
+  setText("no-events", text ? "No pending event of this mentor." : "No pending events. Submit one, and it appears here.");
   find("no-events").hidden = events > 0;
   find("no-mentors").hidden = state.mentors.size > 0;
   showStatuses(state.mentors);
