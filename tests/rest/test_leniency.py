@@ -66,6 +66,15 @@ def test_a_query_may_have_escapes_and_camel_case_names(client: httpx.Client) -> 
         assert client.get(f"{BASE}?{query}").json()["pagination"]["total"] == 1
 
 
+def test_a_query_may_be_empty(client: httpx.Client) -> None:
+    """Some HTTP libraries end a URL with `?` if a program gives them no query parameters. Also on paths without any."""
+    event = client.post(f"{EVENTS}?", json=PAUSE | {"mentor_id": "mntr_empty"}).json()["sync_event_id"]
+    assert client.get(f"{BASE}/mntr_empty?").json()["mentor_id"] == "mntr_empty"
+    assert client.get(f"{BASE}?&mentor_id=mntr_empty&").json()["pagination"]["total"] == 1
+    assert client.put(f"{EVENTS}/{event}?", json={"acknowledged": True}).json()["acknowledged"] is True
+    assert client.delete(f"{EVENTS}/{event}?").json()["deleted"] is True
+
+
 def test_escapes_in_an_id_are_decoded(client: httpx.Client) -> None:
     """`mntr%5Fescaped` means `mntr_escaped`."""
     client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_escaped"})
