@@ -187,9 +187,10 @@ class TestErrors:
         assert (await failure(raw(b"", timeout=CALL_SECONDS))).code is grpc.StatusCode.UNIMPLEMENTED
 
     async def test_a_message_that_is_too_large_is_refused(self, stub: MentorStatusSyncStub, mentor_id: str) -> None:
-        """RESOURCE_EXHAUSTED, and the message is not decoded."""
+        """RESOURCE_EXHAUSTED, and the message is not decoded. Nothing asks to repeat the call."""
         failed = await failure(stub.SubmitEvent(submit(mentor_id, reason="x" * 100_000), timeout=CALL_SECONDS))
         assert failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "retry-after" not in failed.metadata
 
 
 class TestRequestIds:

@@ -11,7 +11,13 @@ PAUSE = {"event_type": "PauseMentorEvent"}
 SUBMITS = {
     "an unknown field is ignored": '"event_type": "PauseMentorEvent", "mood": "tired"',
     "an unknown object is ignored": '"event_type": "PauseMentorEvent", "device": {"os": ["x", 1, null]}',
-    "the last of two values counts": '"event_type": "ResumeMentorEvent", "event_type": "PauseMentorEvent"',
+    "the last of two types counts": '"event_type": "ResumeMentorEvent", "event_type": "PauseMentorEvent"',
+    "a comma after the last field": '"event_type": "PauseMentorEvent",',
+    "a name without quotes": 'event_type: "PauseMentorEvent"',
+    "text in single quotes": "'event_type': 'PauseMentorEvent'",
+    "a line feed in a text": '"event_type": "PauseMentorEvent", "reason": "a\nb"',
+    "a time as an object": '"event_type": "PauseMentorEvent", "client_timestamp": {"seconds": 1774516495, "nanos": 1}',
+    "an empty object is the first second of 1970": '"event_type": "PauseMentorEvent", "client_timestamp": {}',
     "null counts as absent": '"event_type": "PauseMentorEvent", "reason": null, "client_timestamp": null',
     "an enum number": '"event_type": 1',
     "camelCase names": '"eventType": "PauseMentorEvent", "clientTimestamp": "2026-03-26T09:14:55Z"',
@@ -34,6 +40,13 @@ def test_a_lenient_submit_is_accepted(client: httpx.Client, name: str) -> None:
     assert response.status_code == 200, response.text
     assert response.json()["event_type"] == "PauseMentorEvent"
     assert response.json()["accepted"] is True
+
+
+@pytest.mark.parametrize("fields", ['"reason": "a", "reason": "b"', '"acknowledged": true, "acknowledged": true'])
+def test_a_reason_or_an_acknowledgement_may_not_come_twice(client: httpx.Client, fields: str) -> None:
+    """Unlike the other fields, they are optional in the protobuf message, and so the transcoder notices."""
+    event = client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_twice"}).json()["sync_event_id"]
+    assert client.put(f"{EVENTS}/{event}", content=f"{{{fields}}}").status_code == 400
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", None])
@@ -64,6 +77,15 @@ def test_a_query_may_have_escapes_and_camel_case_names(client: httpx.Client) -> 
     client.post(EVENTS, json=PAUSE | {"mentor_id": "mntr_query"})
     for query in ("mentor%5Fid=mntr%5Fquery", "mentorId=mntr_query", "mentor_id=mntr_query&limit=20&page=1"):
         assert client.get(f"{BASE}?{query}").json()["pagination"]["total"] == 1
+
+
+def test_a_query_may_be_empty(client: httpx.Client) -> None:
+    """Some HTTP libraries end a URL with `?` if a program gives them no query parameters. Also on paths without any."""
+    event = client.post(f"{EVENTS}?", json=PAUSE | {"mentor_id": "mntr_empty"}).json()["sync_event_id"]
+    assert client.get(f"{BASE}/mntr_empty?").json()["mentor_id"] == "mntr_empty"
+    assert client.get(f"{BASE}?&mentor_id=mntr_empty&").json()["pagination"]["total"] == 1
+    assert client.put(f"{EVENTS}/{event}?", json={"acknowledged": True}).json()["acknowledged"] is True
+    assert client.delete(f"{EVENTS}/{event}?").json()["deleted"] is True
 
 
 def test_escapes_in_an_id_are_decoded(client: httpx.Client) -> None:

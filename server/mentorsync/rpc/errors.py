@@ -104,7 +104,7 @@ def status_metadata(status: status_pb2.Status, request_id: str) -> tuple[tuple[s
         ("grpc-status-details-bin", status.SerializeToString()),
         ("x-request-id", request_id),
     )
-    if status.code in RETRIED:
+    if any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details):
         metadata += (("retry-after", str(RETRY_DELAY_SECONDS)),)  # the gateway makes it the HTTP header
     if status.code == code_pb2.UNAUTHENTICATED:
         metadata += (("www-authenticate", "Bearer"),)  # as above
