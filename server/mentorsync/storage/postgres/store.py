@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from peewee import PostgresqlDatabase
+from psycopg.errors import ReadOnlySqlTransaction
 
 from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.operations import Operation
@@ -17,7 +18,7 @@ from mentorsync.storage.deciding import Loaded, decide
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.postgres import heads
 from mentorsync.storage.postgres.connections import CLOCK, FAILURES, TRANSIENT
-from mentorsync.storage.postgres.heads import SELECT_HEAD, SELECT_NEXT_HEAD, Head, insert_head
+from mentorsync.storage.postgres.heads import SELECT_HEAD, SELECT_NEXT_HEAD, WRITE_NOTHING, Head, insert_head
 from mentorsync.storage.postgres.statements import INSERT_EVENTS, PUT_MENTORS, UPDATE_EVENTS, columns_of, member_of
 from mentorsync.storage.postgres.trimming import HeadTrimmer
 from mentorsync.storage.rows import BatchKeys, changes_of
@@ -98,6 +99,8 @@ class PostgresStore:
     def _recover(self, error: Exception, *, may_retry: bool) -> None:
         """Ends the transaction. Raises an exception if the batch is not to be tried again now."""
         is_transient = self._roll_back() or isinstance(error, TRANSIENT)
+        if isinstance(error, ReadOnlySqlTransaction):
+            self._database.close()  # a new connection may lead to the primary
         text = str(error).strip()
         if not is_transient:
             raise error
@@ -134,7 +137,7 @@ class PostgresStore:
             pipeline.sync()
             head = Head(*cursor.fetchone())
             if self._unknown is not None and self._is_committed(self._unknown, next_heads):
-                connection.execute("ROLLBACK")
+                connection.execute("COMMIT")  # waits for the standbys: the batch may be visible before they have it
                 return self._unknown.commit
             ledger, commit = self._decide(operations, load(head))
             self._save(connection, head, ledger, commit)
@@ -144,6 +147,7 @@ class PostgresStore:
     def _look_up_unknown(self, connection: Any) -> Any:
         if self._unknown is None:
             return None
+        connection.execute(WRITE_NOTHING)  # fails on a standby, which may lack the batch
         return connection.execute(SELECT_NEXT_HEAD, (self._unknown.before.last_revision,))
 
     def _is_committed(self, unknown: _UnknownCommit, next_heads: Any) -> bool:
