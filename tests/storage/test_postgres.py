@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 from unittest import mock
 
@@ -153,6 +154,25 @@ def test_an_operation_that_fails_leaves_no_lock_behind(url: str, open_store: Cal
         store.transact([POISON])
     assert locks(url) == []
     assert only_event(store, submit("next")).sequence == 1
+
+
+def test_a_transaction_without_operations_fails_while_writes_fail(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the probe for writes: a database that can only be read does not count as available."""
+    monkeypatch.setattr(store_module, "RETRY_SECONDS", 0)
+    with closing(PostgresEngine(f"{url}?options=-c%20default_transaction_read_only%3Don")) as engine:
+        store = engine.open_store()
+        for operations in ([submit("in vain")], []):
+            with pytest.raises(StorageUnavailableError, match="read-only"):
+                store.transact(operations)
+
+
+def test_a_transaction_without_operations_changes_nothing(url: str, open_store: Callable[..., PostgresStore]) -> None:
+    """The log's head stays as it is."""
+    store = open_store()
+    store.transact([submit("event")])
+    before = execute(url, "SELECT * FROM heads ORDER BY last_revision")
+    assert store.transact([]).head.last_revision == 1
+    assert execute(url, "SELECT * FROM heads ORDER BY last_revision") == before
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
@@ -410,12 +430,13 @@ class TestCost:
         store.transact(
             [submit("new"), UpdateOperation(event.sync_event_id, None, "x"), DeleteOperation(other.sync_event_id)]
         )
+        store.transact([])
         reads = PostgresReadStatements(engine.database)
         indexes = dict.fromkeys((sql for sql in statements if sql not in ("BEGIN", "COMMIT")), "")
         indexes[reads.page] = "using events_pending on events"
         indexes[reads.page_from_end] = "Scan Backward using events_pending on events"
         indexes[reads.mentor_page] = indexes[reads.snapshot] = "using events_pending_of_mentor on events"
-        assert len(indexes) == 15
+        assert len(indexes) == 16
         for sql, index in indexes.items():
             plan = generic_plan(engine, sql)
             assert index in plan

@@ -140,7 +140,11 @@ class PostgresStore:
                 connection.execute("COMMIT")  # waits for the standbys: the batch may be visible before they have it
                 return self._unknown.commit
             ledger, commit = self._decide(operations, load(head))
-            self._save(connection, head, ledger, commit)
+            if operations:
+                self._save(connection, head, ledger, commit)
+            else:  # a probe must write, too
+                connection.execute(WRITE_NOTHING)
+                connection.execute("COMMIT")
         self._unknown = None
         return commit
 
