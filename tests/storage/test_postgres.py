@@ -166,6 +166,19 @@ def test_a_transaction_without_operations_fails_while_writes_fail(url: str, monk
                 store.transact(operations)
 
 
+def test_a_batch_that_postgresql_refused_has_no_unknown_outcome(
+    url: str, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+) -> None:
+    """The connection is there, so PostgreSQL refused the COMMIT, too: there is nothing to look up."""
+    monkeypatch.setattr(store_module, "RETRY_SECONDS", 0)
+    with closing(PostgresEngine(f"{url}?options=-c%20default_transaction_read_only%3Don")) as engine:
+        store = engine.open_store()
+        with pytest.raises(StorageUnavailableError, match="read-only"):
+            store.transact([submit("in vain")])
+    assert statements.count("BEGIN") == 1
+    assert heads.SELECT_NEXT_HEAD not in statements
+
+
 def test_a_transaction_without_operations_changes_nothing(url: str, open_store: Callable[..., PostgresStore]) -> None:
     """The log's head stays as it is."""
     store = open_store()

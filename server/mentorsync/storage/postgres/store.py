@@ -33,10 +33,11 @@ logger = logging.getLogger(__name__)
 
 
 class _UnknownCommit(NamedTuple):
-    """A batch whose COMMIT was sent, and not answered yet. before: the log's head before the batch."""
+    """A batch whose COMMIT was sent on `connection`, and not answered. before: the log's head before the batch."""
 
     before: Head
     commit: Commit
+    connection: Any
 
 
 class PostgresStore:
@@ -67,9 +68,11 @@ class PostgresStore:
             try:
                 commit = self._attempt(operations)
             except Exception as error:  # noqa: BLE001 - the transaction must end after any failure
+                is_transient = self._roll_back() or isinstance(error, TRANSIENT)
                 remaining = max(give_up - time.monotonic(), 0)
                 # The outcome of a COMMIT is looked up once, even if waiting for its answer took all of the time.
-                self._recover(error, may_retry=remaining > 0 or (self._unknown is not None and not was_late))
+                may_retry = remaining > 0 or (self._unknown is not None and not was_late)
+                self._recover(error, is_transient=is_transient, may_retry=may_retry)
                 was_late = not remaining
                 time.sleep(min(pause * random.uniform(0.5, 1), remaining))  # noqa: S311 - jitter
                 pause *= 2
@@ -96,9 +99,8 @@ class PostgresStore:
             self._roll_back()
             logger.warning("old heads of the log were not removed; this is tried again later: %s", str(error).strip())
 
-    def _recover(self, error: Exception, *, may_retry: bool) -> None:
-        """Ends the transaction. Raises an exception if the batch is not to be tried again now."""
-        is_transient = self._roll_back() or isinstance(error, TRANSIENT)
+    def _recover(self, error: Exception, *, is_transient: bool, may_retry: bool) -> None:
+        """Prepares another attempt. Raises an exception if the batch is not to be tried again now."""
         if isinstance(error, ReadOnlySqlTransaction):
             self._database.close()  # a new connection may lead to the primary
         text = str(error).strip()
@@ -122,6 +124,8 @@ class PostgresStore:
         if connection.closed:
             self._database.close()
             return True
+        if self._unknown is not None and self._unknown.connection is connection:
+            self._unknown = None  # PostgreSQL refused a statement of the batch, and so its COMMIT
         return False
 
     def _attempt(self, operations: Sequence[Operation]) -> Commit:
@@ -187,7 +191,7 @@ class PostgresStore:
         if not ledger.has_changes:
             connection.execute("ROLLBACK")
             return
-        self._unknown = _UnknownCommit(before, commit)
+        self._unknown = _UnknownCommit(before, commit, connection)
         if ledger.new_events:
             connection.execute(INSERT_EVENTS, columns_of(ledger.new_events.values()))
         if ledger.changed_events:
