@@ -17,8 +17,8 @@ import pytest
 from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
-from mentorsync.storage.errors import StorageUnavailableError
-from mentorsync.storage.migrator import check_current
+from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
+from mentorsync.storage.migrator import check_current, migrate
 from mentorsync.storage.postgres import connections, heads
 from mentorsync.storage.postgres import engine as engine_module
 from mentorsync.storage.postgres import store as store_module
@@ -27,7 +27,7 @@ from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.time_limits import RETRY_SECONDS
 
-from tests.databases import execute
+from tests.databases import Databases, execute
 from tests.dying_with import dying_with_us
 from tests.postgres_server import free_port
 from tests.server_process import wait_until
@@ -164,6 +164,35 @@ def test_a_transaction_without_operations_fails_while_writes_fail(url: str, monk
         for operations in ([submit("in vain")], []):
             with pytest.raises(StorageUnavailableError, match="read-only"):
                 store.transact(operations)
+
+
+class TestEncoding:
+    """A reason may have any character."""
+
+    def test_a_database_that_cannot_store_every_character_is_refused(self, databases: Databases) -> None:
+        """A phone could never send a reason with an emoji there."""
+        with (
+            databases.fresh("TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'") as url,
+            closing(PostgresEngine(url)) as engine,
+            pytest.raises(StorageSetupError, match=r"has the encoding LATIN1.* UTF8"),
+        ):
+            migrate(engine)
+
+    def test_a_database_without_an_encoding_stores_utf_8(
+        self, databases: Databases, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever the environment wants. A server that was set up without a locale makes such databases."""
+        monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+        with (
+            databases.fresh("TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'") as url,
+            closing(PostgresEngine(url)) as engine,
+        ):
+            migrate(engine)
+            check_current(engine)
+            operation = SubmitOperation(MENTOR_ID, PAUSE, "\N{CROISSANT}", None, "k")
+            event = only_event(engine.open_store(), operation)
+            assert only_event(engine.open_store(), operation) == event
+            assert event.reason == "\N{CROISSANT}"
 
 
 def test_a_batch_that_postgresql_refused_has_no_unknown_outcome(
