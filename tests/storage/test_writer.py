@@ -193,6 +193,16 @@ class TestWorkAfterACommit:
         assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR"]
         assert "ValueError: a bug" in caplog.text
 
+    async def test_the_stores_own_work_comes_last(self, storage: OpenedStorage) -> None:
+        """It may take long, as a checkpoint does, and a receiver of the live feed should not wait for it."""
+        order: list[str] = []
+        store = WrappedStore(storage.engine)
+        store.on_commit = lambda _commit: order.append("store")
+        await replace_writer(storage, lambda: store, lambda _commit: order.append("listener"))
+        await storage.submit()
+        await storage.writer.close()
+        assert order == ["listener", "store"]
+
     async def test_a_batch_that_all_callers_left_is_not_announced(self, storage: OpenedStorage) -> None:
         """There is no transaction for it, and none is counted."""
         storage.gate.close()
