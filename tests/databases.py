@@ -4,7 +4,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -22,23 +22,23 @@ class Databases:
         self._url = url
 
     @contextmanager
-    def fresh(self) -> Iterator[str]:
+    def fresh(self, options: LiteralString = "") -> Iterator[str]:
         """Yields the URL of a new empty database, and drops the database at the end of the block."""
-        url = self.create()
+        url = self.create(options)
         try:
             yield url
         finally:
             self.drop(url)
 
-    def create(self) -> str:
+    def create(self, options: LiteralString = "") -> str:
         name = f"mentorsync_test_{secrets.token_hex(8)}"
-        self._execute("CREATE DATABASE {}", name)
+        self._execute("CREATE DATABASE {} " + options, name)
         return urlsplit(self._url)._replace(path=f"/{name}").geturl()
 
     def drop(self, url: str) -> None:
         self._execute("DROP DATABASE {} WITH (FORCE)", urlsplit(url).path.removeprefix("/"))
 
-    def _execute(self, command: str, name: str) -> None:
+    def _execute(self, command: LiteralString, name: str) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(SQL(command).format(Identifier(name)))
 

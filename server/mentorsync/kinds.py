@@ -76,7 +76,12 @@ def parse_database_url(text: str) -> str:
     is_postgres = scheme in ("postgresql", "postgres") and rest.strip("/") != ""
     if not separator or not (is_file or (is_postgres and is_unambiguous(text))):
         raise ValueError(DATABASE_URL_RULE)
-    return f"sqlite:///{Path(rest[1:]).absolute()}" if is_file else text
+    return f"sqlite:///{_absolute(Path(rest[1:]))}" if is_file else text
+
+
+def _absolute(path: Path) -> Path:
+    """The absolute path to a file of a URL, as a part of a URL."""
+    return path if path.is_absolute() else Path(str(Path.cwd()).replace("%", "%25"), path)
 
 
 def parse_text(text: str) -> str:

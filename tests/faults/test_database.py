@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import NamedTuple
 
 import grpc
@@ -12,6 +12,7 @@ import pytest
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorstatus.v1.mentor_status_sync_pb2_grpc import MentorStatusSyncStub
 from mentorsync.domain.operations import SubmitOperation
+from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage.postgres import heads
 from mentorsync.storage.postgres.engine import PostgresEngine
@@ -36,7 +37,8 @@ HANGS_IN_A_BATCH = (
 )
 REPLICATION = "SELECT sync_state FROM pg_stat_replication"
 WAITS_FOR_THE_STANDBY = (
-    "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND clock_timestamp() - query_start > interval '0.5 s'"
+    "SELECT pid FROM pg_stat_activity "
+    "WHERE wait_event = 'SyncRep' AND clock_timestamp() - query_start > interval '0.5 s'"
 )
 WAITS_FOR_THE_LOG = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
@@ -229,6 +231,60 @@ async def test_a_standby_that_hangs(postgres: PostgresServer, monkeypatch: pytes
     finally:
         engine.close()
         standby.stop()
+
+
+async def test_a_commit_that_is_cut_off_while_it_waits_for_a_standby(postgres: PostgresServer) -> None:
+    """The primary shows the batch before the standby has it. The answer comes once the standby has it, too."""
+    engine = PostgresEngine(postgres.url("mentorsync"))
+    standby = await asyncio.to_thread(postgres.standby)
+    try:
+        postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        postgres.execute("SELECT pg_reload_conf()")
+        standby.freeze()
+        store = engine.open_store()
+        submit = SubmitOperation("mntr_1", EventType.PAUSE, "", None, None)
+        batch = asyncio.create_task(asyncio.to_thread(store.transact, [submit]))
+        while not (cut := postgres.execute(WAITS_FOR_THE_STANDBY)):
+            await asyncio.sleep(POLL_SECONDS)
+        postgres.execute(END_ALL)
+        while postgres.execute(WAITS_FOR_THE_STANDBY) in ([], cut) and not batch.done():
+            await asyncio.sleep(POLL_SECONDS)
+        assert not batch.done()
+        standby.thaw()
+        assert (await batch).head.last_revision == 1
+        assert postgres.execute("SELECT count(*) FROM events", "mentorsync") == [(1,)]
+    finally:
+        engine.close()
+        standby.stop()
+
+
+async def test_a_standby_that_lacks_a_batch_is_not_asked_for_its_outcome(
+    postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A balancer leads to it after a connection was lost at COMMIT. Then the primary is found, which has the batch."""
+    standby = await asyncio.to_thread(postgres.standby)
+    with CommitProxy(postgres.url("mentorsync")) as proxy, closing(PostgresEngine(proxy.url)) as engine:
+        try:
+            store = engine.open_store()
+            submit = SubmitOperation("mntr_1", EventType.PAUSE, "", None, None)
+            store.transact([submit])
+            while standby.execute("SELECT count(*) FROM events", "mentorsync") != [(1,)]:
+                await asyncio.sleep(POLL_SECONDS)
+            standby.execute("SELECT pg_wal_replay_pause()")
+            proxy.cut_before_answer()
+            batch = asyncio.create_task(asyncio.to_thread(store.transact, [submit]))
+            assert await asyncio.to_thread(proxy.cut.wait, RECOVERY_SECONDS)
+            proxy.lead_to(standby.url("mentorsync"))
+            proxy.mend()
+            while "read-only" not in caplog.text and not batch.done():
+                await asyncio.sleep(POLL_SECONDS)
+            proxy.lead_to(postgres.url("mentorsync"))
+            (event,) = (await batch).outcomes
+            assert isinstance(event, SyncEvent)
+            stored = postgres.execute("SELECT sequence, sync_event_id FROM events ORDER BY sequence", "mentorsync")
+            assert stored[1:] == [(2, event.sync_event_id)]
+        finally:
+            standby.stop()
 
 
 async def test_a_standby_takes_over(postgres: PostgresServer, connect: Connect) -> None:

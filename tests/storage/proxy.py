@@ -14,9 +14,7 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        assert parts.hostname
-        assert parts.port
-        self._server = (parts.hostname, parts.port)
+        self.lead_to(url)
         self._listener = socket.create_server(("127.0.0.1", 0))
         port = self._listener.getsockname()[1]
         user = parts.netloc.rpartition("@")[0]
@@ -35,6 +33,13 @@ class Proxy:
             close(end)
         for thread in self._threads:
             thread.join()
+
+    def lead_to(self, url: str) -> None:
+        """Leads the connections that are opened from now on to this server."""
+        parts = urlsplit(url)
+        assert parts.hostname
+        assert parts.port
+        self._server = (parts.hostname, parts.port)
 
     def _accept(self) -> None:
         with suppress(OSError):

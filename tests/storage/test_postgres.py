@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 from unittest import mock
 
@@ -16,8 +17,8 @@ import pytest
 from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOperation, UpdateOperation
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
-from mentorsync.storage.errors import StorageUnavailableError
-from mentorsync.storage.migrator import check_current
+from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
+from mentorsync.storage.migrator import check_current, migrate
 from mentorsync.storage.postgres import connections, heads
 from mentorsync.storage.postgres import engine as engine_module
 from mentorsync.storage.postgres import store as store_module
@@ -26,7 +27,7 @@ from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.time_limits import RETRY_SECONDS
 
-from tests.databases import execute
+from tests.databases import Databases, execute
 from tests.dying_with import dying_with_us
 from tests.postgres_server import free_port
 from tests.server_process import wait_until
@@ -153,6 +154,67 @@ def test_an_operation_that_fails_leaves_no_lock_behind(url: str, open_store: Cal
         store.transact([POISON])
     assert locks(url) == []
     assert only_event(store, submit("next")).sequence == 1
+
+
+def test_a_transaction_without_operations_fails_while_writes_fail(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the probe for writes: a database that can only be read does not count as available."""
+    monkeypatch.setattr(store_module, "RETRY_SECONDS", 0)
+    with closing(PostgresEngine(f"{url}?options=-c%20default_transaction_read_only%3Don")) as engine:
+        store = engine.open_store()
+        for operations in ([submit("in vain")], []):
+            with pytest.raises(StorageUnavailableError, match="read-only"):
+                store.transact(operations)
+
+
+class TestEncoding:
+    """A reason may have any character."""
+
+    def test_a_database_that_cannot_store_every_character_is_refused(self, databases: Databases) -> None:
+        """A phone could never send a reason with an emoji there."""
+        with (
+            databases.fresh("TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'") as url,
+            closing(PostgresEngine(url)) as engine,
+            pytest.raises(StorageSetupError, match=r"has the encoding LATIN1.* UTF8"),
+        ):
+            migrate(engine)
+
+    def test_a_database_without_an_encoding_stores_utf_8(
+        self, databases: Databases, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever the environment wants. A server that was set up without a locale makes such databases."""
+        monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+        with (
+            databases.fresh("TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'") as url,
+            closing(PostgresEngine(url)) as engine,
+        ):
+            migrate(engine)
+            check_current(engine)
+            operation = SubmitOperation(MENTOR_ID, PAUSE, "\N{CROISSANT}", None, "k")
+            event = only_event(engine.open_store(), operation)
+            assert only_event(engine.open_store(), operation) == event
+            assert event.reason == "\N{CROISSANT}"
+
+
+def test_a_batch_that_postgresql_refused_has_no_unknown_outcome(
+    url: str, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+) -> None:
+    """The connection is there, so PostgreSQL refused the COMMIT, too: there is nothing to look up."""
+    monkeypatch.setattr(store_module, "RETRY_SECONDS", 0)
+    with closing(PostgresEngine(f"{url}?options=-c%20default_transaction_read_only%3Don")) as engine:
+        store = engine.open_store()
+        with pytest.raises(StorageUnavailableError, match="read-only"):
+            store.transact([submit("in vain")])
+    assert statements.count("BEGIN") == 1
+    assert heads.SELECT_NEXT_HEAD not in statements
+
+
+def test_a_transaction_without_operations_changes_nothing(url: str, open_store: Callable[..., PostgresStore]) -> None:
+    """The log's head stays as it is."""
+    store = open_store()
+    store.transact([submit("event")])
+    before = execute(url, "SELECT * FROM heads ORDER BY last_revision")
+    assert store.transact([]).head.last_revision == 1
+    assert execute(url, "SELECT * FROM heads ORDER BY last_revision") == before
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
@@ -410,12 +472,13 @@ class TestCost:
         store.transact(
             [submit("new"), UpdateOperation(event.sync_event_id, None, "x"), DeleteOperation(other.sync_event_id)]
         )
+        store.transact([])
         reads = PostgresReadStatements(engine.database)
         indexes = dict.fromkeys((sql for sql in statements if sql not in ("BEGIN", "COMMIT")), "")
         indexes[reads.page] = "using events_pending on events"
         indexes[reads.page_from_end] = "Scan Backward using events_pending on events"
         indexes[reads.mentor_page] = indexes[reads.snapshot] = "using events_pending_of_mentor on events"
-        assert len(indexes) == 15
+        assert len(indexes) == 16
         for sql, index in indexes.items():
             plan = generic_plan(engine, sql)
             assert index in plan

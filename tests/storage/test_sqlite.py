@@ -1,7 +1,9 @@
 """Behaviour that only SQLite has: plans, pages, files and locks."""
 
 import asyncio
+import errno
 import logging
+import os
 import re
 import sqlite3
 import threading
@@ -17,7 +19,7 @@ from mentorsync.domain.status import EventType
 from mentorsync.storage import writer as writer_module
 from mentorsync.storage.engine import open_engine
 from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
-from mentorsync.storage.migrator import migrate
+from mentorsync.storage.migrator import check_current, migrate
 from mentorsync.storage.sqlite import engine as engine_module
 from mentorsync.storage.sqlite import store as store_module
 from mentorsync.storage.sqlite.engine import SqliteEngine
@@ -202,6 +204,16 @@ class TestOneServer:
         with other.serving():
             pass
 
+    def test_a_second_server_on_a_link_to_the_file_is_refused(self, sqlite_engine: SqliteEngine, path: Path) -> None:
+        """The lock belongs to the file, by whichever name a server knows it."""
+        link = path.with_name("link.db")
+        link.symlink_to(path)
+        other = SqliteEngine(link)
+        refused = pytest.raises(StorageSetupError, match="another server is running on the database file")
+        with sqlite_engine.serving(), refused, other.serving():
+            pass
+        other.close()
+
     def test_a_file_that_cannot_be_locked_is_refused(self, sqlite_engine: SqliteEngine, path: Path) -> None:
         """The message names the lock file."""
         path.with_name(f"{path.name}.lock").mkdir()
@@ -338,6 +350,46 @@ class TestFailure:
         await reader.probe()
 
 
+class TestFile:
+    """The database file, when it is created and when it cannot be reached."""
+
+    @pytest.mark.usefixtures("sqlite_engine")
+    def test_only_its_user_can_read_it(self, path: Path) -> None:
+        """Reasons are personal text. What SQLite keeps next to the file has the same rights."""
+        files = [path, *(path.with_name(f"{path.name}-{name}") for name in ("wal", "shm"))]
+        assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 3
+
+    def test_an_existing_file_keeps_its_rights(self, path: Path) -> None:
+        """An administrator may let a group read it."""
+        path.touch()
+        path.chmod(0o640)
+        engine = SqliteEngine(path)
+        migrate(engine)
+        assert path.stat().st_mode & 0o777 == 0o640
+        engine.close()
+
+    @pytest.mark.parametrize("name", ["a" * 300, "folder/missing.db"])
+    def test_a_path_that_cannot_be_used_is_refused(self, tmp_path: Path, name: str) -> None:
+        """The message names the path and the cause."""
+        engine = SqliteEngine(tmp_path / name)
+        with pytest.raises(StorageSetupError, match=r"database file .* cannot be opened: "):
+            migrate(engine)
+        engine.close()
+
+    def test_a_folder_that_may_not_be_entered_is_refused(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By the command that would create the file, and by those that would not."""
+
+        def refuse(*_arguments: object, **_options: object) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(os, "stat", refuse)  # root may enter every folder
+        engine = SqliteEngine(path)
+        for use in (migrate, check_current):
+            with pytest.raises(StorageSetupError, match="cannot be opened: Permission denied"):
+                use(engine)
+        engine.close()
+
+
 class TestUrls:
     @pytest.mark.parametrize(
         ("url", "path"),
@@ -354,6 +406,11 @@ class TestUrls:
         assert engine.path == Path(path)
         assert str(engine) == f"sqlite:///{path}"
         engine.close()
+
+    def test_a_name_that_linux_does_not_allow_is_refused(self) -> None:
+        """A percent-encoded null byte cannot be a part of a path."""
+        with pytest.raises(StorageSetupError):
+            open_engine("sqlite:///a%00b.db")
 
     def test_a_password_is_not_shown_in_an_error(self) -> None:
         """A URL that names no engine is shown by its scheme alone."""

@@ -9,6 +9,7 @@ from itertools import chain
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
+import psycopg
 import pytest
 from mentorsync.domain.operations import Operation, SubmitOperation
 from mentorsync.domain.records import SyncEvent
@@ -108,6 +109,22 @@ async def test_closing_writes_what_is_queued(opened: Callable[[], AbstractAsyncC
         assert await storage.pending_ids() == [event.sync_event_id for event in sorted(events)]
 
 
+async def test_a_write_that_the_database_refuses_fails_alone(storage: OpenedStorage) -> None:
+    """A wrong total, which no change may bring below zero, does not fail the other writes of the batch."""
+    event = await storage.submit()
+    storage.engine.database.execute_sql("UPDATE mentors SET pending_total = 0")
+    storage.gate.close()
+    first = asyncio.create_task(storage.submit(mentor_id="mntr_other"))
+    await storage.gate.entered()
+    refused = asyncio.create_task(storage.delete(event))
+    written = asyncio.create_task(storage.submit(mentor_id="mntr_other"))
+    await asyncio.sleep(0)
+    storage.gate.open()
+    with pytest.raises((sqlite3.IntegrityError, psycopg.errors.CheckViolation)):
+        await refused
+    assert [outcome.sequence for outcome in await asyncio.gather(first, written)] == [2, 3]
+
+
 class WrappedStore:
     """The engine's store. A test replaces one of its methods."""
 
@@ -192,6 +209,16 @@ class TestWorkAfterACommit:
         await storage.writer.close()
         assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "ERROR"]
         assert "ValueError: a bug" in caplog.text
+
+    async def test_the_stores_own_work_comes_last(self, storage: OpenedStorage) -> None:
+        """It may take long, as a checkpoint does, and a receiver of the live feed should not wait for it."""
+        order: list[str] = []
+        store = WrappedStore(storage.engine)
+        store.on_commit = lambda _commit: order.append("store")
+        await replace_writer(storage, lambda: store, lambda _commit: order.append("listener"))
+        await storage.submit()
+        await storage.writer.close()
+        assert order == ["listener", "store"]
 
     async def test_a_batch_that_all_callers_left_is_not_announced(self, storage: OpenedStorage) -> None:
         """There is no transaction for it, and none is counted."""

@@ -1,6 +1,7 @@
 """How settings are read, and the messages for invalid values."""
 
 from argparse import Namespace
+from pathlib import Path
 from traceback import format_exception
 
 import pytest
@@ -20,6 +21,7 @@ from mentorsync.config import (
     resolve,
 )
 from mentorsync.kinds import Address, Kind
+from mentorsync.storage.engine import open_engine
 
 ALL = (
     DATABASE_URL,
@@ -133,6 +135,15 @@ def test_an_invalid_database_url_is_not_printed(url: str) -> None:
     message = str(raised.value)
     assert message.startswith("MENTORSYNC_DATABASE_URL (or --database-url) must be sqlite:///file.db")
     assert "secret" not in message
+
+
+def test_a_relative_path_is_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the folder's name has what would be a percent-encoded character in a URL."""
+    folder = tmp_path / "50%41"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    engine = open_engine(DATABASE_URL.kind.parse("sqlite:///a%20b.db"))
+    assert str(engine) == f"sqlite:///{folder}/a b.db"
 
 
 def test_a_parsers_error_reveals_no_secret() -> None:

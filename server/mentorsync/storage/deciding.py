@@ -23,8 +23,6 @@ def decide(operations: Sequence[Operation], loaded: Loaded, new_event_id: Callab
     """Decides operations in order. The ledger then holds the changes to save. The Commit is the batch's result."""
     mentors, events = map(mentor_from_row, loaded.mentors), map(event_from_row, loaded.events)
     ledger = Ledger(loaded.head, mentors, events, loaded.clock, new_event_id)
-    clock_ahead = ledger.clock_ahead
     outcomes = ledger.apply_all(operations)
-    return ledger, Commit(
-        outcomes, ledger.head, clock_ahead, ledger.has_erased_text, loaded.head.last_revision + 1, ledger
-    )
+    first_revision = loaded.head.last_revision + 1
+    return ledger, Commit(outcomes, ledger.head, ledger.clock_ahead, ledger.has_erased_text, first_revision, ledger)

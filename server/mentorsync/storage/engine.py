@@ -68,7 +68,7 @@ def open_engine(url: str) -> Engine:
     """Returns the engine for a URL, without connecting. Raises StorageSetupError if the URL is not valid."""
     if url.startswith(SQLITE_PREFIX):
         path = unquote(url.removeprefix(SQLITE_PREFIX))
-        if path and path != ":memory:" and not path.endswith("/"):
+        if path and path != ":memory:" and not path.endswith("/") and "\0" not in path:
             return SqliteEngine(Path(path))
     if url.startswith(POSTGRES_PREFIXES):
         if not is_unambiguous(url):

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mentorsync.domain.errors import MentorNotFoundError
-from mentorsync.domain.status import EventType, MentorStatus
+from mentorsync.domain.status import MentorStatus
 from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 from mentorsync.storage.rows import Row
 from mentorsync.time_limits import ANSWER_SECONDS, PROBE_ANSWER_SECONDS
@@ -21,12 +21,16 @@ Answer = TypeVar("Answer")
 
 
 class PublishedEvent(NamedTuple):
-    """A pending event as lists and snapshots show it. It is not acknowledged. server_timestamp: microseconds."""
+    """A pending event as lists and snapshots show it. It is not acknowledged. server_timestamp: microseconds.
+
+    event_type and resulting_status are the numbers of an EventType and a MentorStatus: to make enums of them would take
+    as long as to read them.
+    """
 
     sync_event_id: str
     mentor_id: str
-    event_type: EventType
-    resulting_status: MentorStatus
+    event_type: int
+    resulting_status: int
     server_timestamp: int
 
 

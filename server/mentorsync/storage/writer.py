@@ -121,7 +121,8 @@ class Writer:
         call_in_loop(self._loop, _set_ended, self.ended, error)
 
     def _serve(self, store: Store) -> None:
-        announcer = Announcer((self._clock_watch.on_commit, store.on_commit, *self._listeners))
+        # The store's work comes last: it may take long, and the live feed is among the listeners.
+        announcer = Announcer((self._clock_watch.on_commit, *self._listeners, store.on_commit))
         self._busy_since = None
         while not self._queue.has_reached_end:
             try:

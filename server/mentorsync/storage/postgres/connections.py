@@ -20,6 +20,7 @@ from mentorsync.time_limits import (
 # Defaults that a URL may override.
 CONNECTION: dict[str, Any] = {
     "application_name": "mentorsync",
+    "client_encoding": "utf8",  # whatever PGCLIENTENCODING says
     "connect_timeout": int(CONNECT_SECONDS),
     "keepalives_idle": 5,  # seconds
     "keepalives_interval": 2,
@@ -39,6 +40,7 @@ OPTIONS = (
 )
 # Writes have no such limit: they are limited by the time during which a batch is tried again.
 READ_OPTIONS = f"{OPTIONS} -c statement_timeout={READ_SECONDS:g}s"
+ENCODINGS = ("UTF8", "SQL_ASCII")  # of databases that store every text as it is sent, in UTF-8
 CLOCK = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint"
 # Another attempt may succeed: the connection was lost, another transaction won (40001, 40P01, 55P03), an id was in
 # use, or the server is no longer the primary.

@@ -14,6 +14,7 @@ from mentorsync.storage.errors import StorageSetupError, StorageUnavailableError
 from mentorsync.storage.postgres.change_statements import EPOCH, PostgresChangeStatements
 from mentorsync.storage.postgres.connections import (
     CLOCK,
+    ENCODINGS,
     FAILURES,
     READ_OPTIONS,
     TOO_SLOW,
@@ -65,13 +66,18 @@ class PostgresEngine:
         return ""
 
     def check(self) -> None:
-        """Raises StorageSetupError when the database cannot be reached."""
+        """Raises StorageSetupError when the database cannot be reached, or cannot store every text."""
         try:
             self.database.execute_sql("SELECT 1")
         except peewee.ProgrammingError as error:  # its text may quote a part of the URL: a password
             raise StorageSetupError(f"{self}: PostgreSQL does not understand this URL's options") from error
         except Exception as error:
             raise StorageSetupError(f"{self} cannot be reached: {' '.join(str(error).split())}") from error
+        encoding = self.database.connection().info.parameter_status("server_encoding")
+        if encoding not in ENCODINGS:
+            raise StorageSetupError(
+                f"{self} has the encoding {encoding}, which lacks characters: use a database with the encoding UTF8"
+            )
 
     @contextmanager
     def serving(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """The heads of the log on PostgreSQL: one row for each batch, of which the newest is the log's head.
 
-No head is ever updated. An old snapshot, such as a backup's, keeps dead versions of rows; the newest head is found
+No batch updates a head. An old snapshot, such as a backup's, keeps dead versions of rows; the newest head is found
 without passing any of them.
 """
 
@@ -36,6 +36,8 @@ INSERT_HEAD = f"{INSERT} VALUES (%s, %s, %s, %s, %s)"
 # the next event, for the case that none is pending, and the writer's id.
 FIRST_PENDING = f"SELECT sequence FROM events WHERE {PENDING.sql} AND sequence >= %s ORDER BY sequence LIMIT 1"  # noqa: S608 - of our own names
 INSERT_RAISED_HEAD = f"{INSERT} VALUES (%s, %s, %s, COALESCE(({FIRST_PENDING}), %s), %s)"
+# Changes nothing. It fails where a batch would fail, and its COMMIT waits for standbys as a batch's does.
+WRITE_NOTHING = "UPDATE heads SET writer_id = writer_id WHERE last_revision = (SELECT MAX(last_revision) FROM heads)"
 
 
 class Head(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from peewee import PostgresqlDatabase
+from psycopg.errors import ReadOnlySqlTransaction
 
 from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.operations import Operation
@@ -17,7 +18,7 @@ from mentorsync.storage.deciding import Loaded, decide
 from mentorsync.storage.errors import StorageUnavailableError
 from mentorsync.storage.postgres import heads
 from mentorsync.storage.postgres.connections import CLOCK, FAILURES, TRANSIENT
-from mentorsync.storage.postgres.heads import SELECT_HEAD, SELECT_NEXT_HEAD, Head, insert_head
+from mentorsync.storage.postgres.heads import SELECT_HEAD, SELECT_NEXT_HEAD, WRITE_NOTHING, Head, insert_head
 from mentorsync.storage.postgres.statements import INSERT_EVENTS, PUT_MENTORS, UPDATE_EVENTS, columns_of, member_of
 from mentorsync.storage.postgres.trimming import HeadTrimmer
 from mentorsync.storage.rows import BatchKeys, changes_of
@@ -32,10 +33,11 @@ logger = logging.getLogger(__name__)
 
 
 class _UnknownCommit(NamedTuple):
-    """A batch whose COMMIT was sent, and not answered yet. before: the log's head before the batch."""
+    """A batch whose COMMIT was sent on `connection`, and not answered. before: the log's head before the batch."""
 
     before: Head
     commit: Commit
+    connection: Any
 
 
 class PostgresStore:
@@ -66,9 +68,11 @@ class PostgresStore:
             try:
                 commit = self._attempt(operations)
             except Exception as error:  # noqa: BLE001 - the transaction must end after any failure
+                is_transient = self._roll_back() or isinstance(error, TRANSIENT)
                 remaining = max(give_up - time.monotonic(), 0)
                 # The outcome of a COMMIT is looked up once, even if waiting for its answer took all of the time.
-                self._recover(error, may_retry=remaining > 0 or (self._unknown is not None and not was_late))
+                may_retry = remaining > 0 or (self._unknown is not None and not was_late)
+                self._recover(error, is_transient=is_transient, may_retry=may_retry)
                 was_late = not remaining
                 time.sleep(min(pause * random.uniform(0.5, 1), remaining))  # noqa: S311 - jitter
                 pause *= 2
@@ -95,9 +99,10 @@ class PostgresStore:
             self._roll_back()
             logger.warning("old heads of the log were not removed; this is tried again later: %s", str(error).strip())
 
-    def _recover(self, error: Exception, *, may_retry: bool) -> None:
-        """Ends the transaction. Raises an exception if the batch is not to be tried again now."""
-        is_transient = self._roll_back() or isinstance(error, TRANSIENT)
+    def _recover(self, error: Exception, *, is_transient: bool, may_retry: bool) -> None:
+        """Prepares another attempt. Raises an exception if the batch is not to be tried again now."""
+        if isinstance(error, ReadOnlySqlTransaction):
+            self._database.close()  # a new connection may lead to the primary
         text = str(error).strip()
         if not is_transient:
             raise error
@@ -119,6 +124,8 @@ class PostgresStore:
         if connection.closed:
             self._database.close()
             return True
+        if self._unknown is not None and self._unknown.connection is connection:
+            self._unknown = None  # PostgreSQL refused a statement of the batch, and so its COMMIT
         return False
 
     def _attempt(self, operations: Sequence[Operation]) -> Commit:
@@ -134,16 +141,21 @@ class PostgresStore:
             pipeline.sync()
             head = Head(*cursor.fetchone())
             if self._unknown is not None and self._is_committed(self._unknown, next_heads):
-                connection.execute("ROLLBACK")
+                connection.execute("COMMIT")  # waits for the standbys: the batch may be visible before they have it
                 return self._unknown.commit
             ledger, commit = self._decide(operations, load(head))
-            self._save(connection, head, ledger, commit)
+            if operations:
+                self._save(connection, head, ledger, commit)
+            else:  # a probe must write, too
+                connection.execute(WRITE_NOTHING)
+                connection.execute("COMMIT")
         self._unknown = None
         return commit
 
     def _look_up_unknown(self, connection: Any) -> Any:
         if self._unknown is None:
             return None
+        connection.execute(WRITE_NOTHING)  # fails on a standby, which may lack the batch
         return connection.execute(SELECT_NEXT_HEAD, (self._unknown.before.last_revision,))
 
     def _is_committed(self, unknown: _UnknownCommit, next_heads: Any) -> bool:
@@ -179,7 +191,7 @@ class PostgresStore:
         if not ledger.has_changes:
             connection.execute("ROLLBACK")
             return
-        self._unknown = _UnknownCommit(before, commit)
+        self._unknown = _UnknownCommit(before, commit, connection)
         if ledger.new_events:
             connection.execute(INSERT_EVENTS, columns_of(ledger.new_events.values()))
         if ledger.changed_events:

@@ -25,6 +25,7 @@ from mentorsync.storage.statements import ReadStatements
 from mentorsync.storage.waiting import reported_wait
 from mentorsync.time_limits import BUSY_SECONDS
 
+FILE_MODE = 0o600  # of a new file: reasons are personal text. SQLite gives the files next to it the same rights.
 LOCKED_PAUSE_SECONDS = 0.01  # between two attempts to open a new file that other processes are opening, too
 PRAGMAS = {
     "journal_mode": "wal",
@@ -77,17 +78,17 @@ class SqliteEngine:
 
     def create(self) -> str:
         """Creates an empty file if there is none, and returns its path. Raises StorageSetupError if that fails."""
-        if self.path.exists():
+        if self._exists():
             return ""
         try:
-            self.path.touch(0o644)
+            self.path.touch(FILE_MODE)
         except OSError as error:
-            raise StorageSetupError(f"the database file {self.path} cannot be opened: {error.strerror}") from error
+            raise self._refusal(error) from error
         return str(self.path.absolute())
 
     def check(self) -> None:
         """Raises StorageSetupError when the file cannot serve as the database. Never creates it."""
-        if not self.path.exists():
+        if not self._exists():
             raise StorageSetupError(
                 f"the database file {self.path} does not exist: correct the path, or run `mentorsync migrate` first"
             )
@@ -98,6 +99,15 @@ class SqliteEngine:
                 raise StorageSetupError(f"the database file {self.path} cannot be opened: {error}") from error
             time.sleep(LOCKED_PAUSE_SECONDS)
         self._file.remember()
+
+    def _exists(self) -> bool:
+        try:
+            return self.path.exists()
+        except OSError as error:  # such as a folder that may not be entered
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> StorageSetupError:
+        return StorageSetupError(f"the database file {self.path} cannot be opened: {error.strerror}")
 
     def _connection_error(self) -> Exception | None:
         try:
@@ -111,7 +121,8 @@ class SqliteEngine:
     def serving(self) -> Iterator[None]:
         """Holds a lock that keeps other servers off the file. The kernel releases it when the process ends.
 
-        The lock is on a separate file: closing any descriptor of the database file would drop SQLite's own locks.
+        The lock is on a separate file: closing any descriptor of the database file would drop SQLite's own locks. The
+        lock's file is the same for all symbolic links to the database file.
         """
         with self._open_lock_file() as lock_file:
             try:
@@ -132,7 +143,8 @@ class SqliteEngine:
             raise StorageSetupError(f"the database file {self.path} cannot be written: {error}") from error
 
     def _open_lock_file(self) -> TextIO:
-        path = self.path.with_name(self.path.name + ".lock")
+        file = self.path.resolve()
+        path = file.with_name(file.name + ".lock")
         try:
             return path.open("w")
         except OSError as error:

@@ -74,6 +74,8 @@ class SqliteStore:
         self._file.check()
         try:
             return self._transact_with_unused_ids(operations)
+        except sqlite3.IntegrityError:
+            raise  # the failure of one operation, not of the database
         except FAILURES as error:
             if getattr(error, "sqlite_errorcode", None) not in DISK_FULL:
                 raise StorageUnavailableError(str(error)) from error
