@@ -17,7 +17,7 @@ SWITCH_RULE = "must be on or off"
 LOG_FORMATS = ("auto", "text", "json")
 LOG_FORMAT_RULE = f"must be one of {', '.join(LOG_FORMATS)}"
 DATABASE_URL_RULE = (
-    "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute) or "
+    "must be sqlite:///file.db (relative), sqlite:////path/to/file.db (absolute), both without parameters, or "
     f"postgresql://user:password@host:port/name; {PERCENT_ENCODING}"
 )
 NUMBER_RULE = "must be a whole number from 0 to {}"
@@ -72,7 +72,9 @@ def parse_switch(text: str) -> bool:
 def parse_database_url(text: str) -> str:
     """The URL, with the absolute path of a SQLite file, since Envoy runs in another folder."""
     scheme, separator, rest = text.partition("://")
-    is_file = scheme == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:") and not rest.endswith("/")
+    # As a part of the file's name, a parameter such as ?timeout=5 would silently lead to a new, empty database.
+    is_path = rest.startswith("/") and not rest.endswith("/") and rest != "/:memory:" and "?" not in rest
+    is_file = scheme == "sqlite" and is_path
     is_postgres = scheme in ("postgresql", "postgres") and rest.strip("/") != ""
     if not separator or not (is_file or (is_postgres and is_unambiguous(text))):
         raise ValueError(DATABASE_URL_RULE)

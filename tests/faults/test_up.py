@@ -130,7 +130,7 @@ def test_a_part_that_dies_ends_the_whole(start_up: StartUp) -> None:
         assert up.end() == 1
         wait_until_gone(parts)
         assert len(up.messages()) == 1
-        assert "ended unexpectedly, with status -9" in up.messages()[0]
+        assert "ended unexpectedly, by SIGKILL" in up.messages()[0]
 
 
 def test_a_call_in_flight_is_answered_before_the_end(start_up: StartUp, database: Database) -> None:

@@ -79,7 +79,7 @@ def test_a_bad_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate", "--database-url", "mysql://nowhere"]) == 2
     assert capsys.readouterr().err == (
         "mentorsync: MENTORSYNC_DATABASE_URL (or --database-url) must be sqlite:///file.db (relative), "
-        "sqlite:////path/to/file.db (absolute) or postgresql://user:password@host:port/name; "
+        "sqlite:////path/to/file.db (absolute), both without parameters, or postgresql://user:password@host:port/name; "
         "in the user name and the password, the characters / ? # @ : % must be percent-encoded, such as / as %2F\n"
     )
 

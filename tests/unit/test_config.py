@@ -126,6 +126,7 @@ def test_the_message_for_an_invalid_value_says_which_are_valid(setting: Setting,
         "sqlite:///:memory:",
         "sqlite:////tmp/",
         "sqlite://secret/file.db",
+        "sqlite:////tmp/file.db?mode=secret",
     ],
 )
 def test_an_invalid_database_url_is_not_printed(url: str) -> None:

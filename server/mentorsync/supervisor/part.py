@@ -1,5 +1,6 @@
 """The interface of the processes that the supervisor runs: Envoy and the servers."""
 
+import signal
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -15,6 +16,11 @@ class PartError(Exception):
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
+
+
+def cause_of_end(status: int) -> str:
+    """Completes "ended …": by the name of the signal that a negative status stands for, or with the status."""
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
 
 
 class Part(Protocol):

@@ -8,6 +8,7 @@ from asyncio import FIRST_COMPLETED, Task, TaskGroup
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from mentorsync.supervisor.part import cause_of_end
 from mentorsync.supervisor.replica import Replica
 from mentorsync.supervisor.restart import is_started, start_again
 from mentorsync.supervisor.stop import end_by
@@ -85,6 +86,6 @@ async def _wait_for_end(replica: Replica) -> str:
         hung.cancel()
         ended.cancel()
     if ended.done() and not ended.cancelled():
-        return f"ended with status {ended.result()}"
+        return f"ended {cause_of_end(ended.result())}"
     await replica.kill()
     return "hung, was killed"

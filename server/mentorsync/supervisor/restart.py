@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from mentorsync_gateway.errors import GatewayError
 
-from mentorsync.supervisor.part import Part, PartError
+from mentorsync.supervisor.part import Part, PartError, cause_of_end
 from mentorsync.time_limits import RESTART_SECONDS
 
 Say = Callable[[str], None]
@@ -31,13 +31,13 @@ async def watch(parts: Sequence[Part], restarted: Sequence[Part], say: Say) -> N
 
 async def _fail_at_end(part: Part) -> NoReturn:
     status = await part.wait()
-    raise PartError(f"{part.name} ended unexpectedly, with status {status}: stopping everything")
+    raise PartError(f"{part.name} ended unexpectedly, {cause_of_end(status)}: stopping everything")
 
 
 async def _keep_running(part: Part, say: Say) -> NoReturn:
     while True:
         status = await part.wait()
-        say(f"{part.name} ended with status {status}, and is started again")
+        say(f"{part.name} ended {cause_of_end(status)}, and is started again")
         await start_again(part, say)
 
 
