@@ -41,6 +41,7 @@ class Log:
         self.purged = 0
         self.changes: list[EventChange] = []
         self.reads = 0
+        self.snapshot_reads = 0
         self.hold: asyncio.Event | None = None
 
     def write(self, mentor_id: str = "mntr_1") -> int:
@@ -62,6 +63,9 @@ class Log:
         return Changes(position, found)
 
     async def snapshots(self, mentor_ids: Sequence[str]) -> tuple[LogPosition, list[Snapshot]]:
+        self.snapshot_reads += 1
+        if self.hold is not None:
+            await self.hold.wait()
         known = {change.mentor_id for change in self.changes}
         snapshots = [Snapshot(one, MentorStatus.PAUSED, 0, []) for one in mentor_ids if one in known]
         return await self.position(), snapshots
@@ -213,6 +217,20 @@ async def test_streams_that_begin_together_share_the_reads_of_the_present_state(
             assert [len(page.changes) for page in pages] == [100, 50]
             assert await kinds(received, 1) == ["CURRENT"]
         assert harness.log.reads - reads < len(streams)
+
+
+async def test_few_streams_read_the_database_at_a_time(harness: Harness) -> None:
+    """Also when thousands with mentors of their own begin: the read of the log's end must not wait for all of them."""
+    harness.log.write()
+    async with harness.stream() as first, AsyncExitStack() as stack:
+        assert await kinds(first, 2) == ["PRESENT", "CURRENT"]
+        harness.log.hold = asyncio.Event()
+        streams = [await stack.enter_async_context(harness.stream("mntr_1")) for _ in range(10)]
+        await loop_turns(50)
+        assert harness.log.snapshot_reads == subscribers_module.CATCH_UPS
+        harness.log.hold.set()
+        for received in streams[:-1]:
+            assert await kinds(received, 2) == ["SNAPSHOT", "CURRENT"]
 
 
 async def test_a_stream_that_begins_during_a_read_has_what_was_written_before_it(harness: Harness) -> None:

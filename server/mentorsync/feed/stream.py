@@ -2,9 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable
 from contextlib import aclosing
-from typing import TypeVar
 
 from mentorsync import time_limits  # read at each use: tests shorten some
 from mentorsync.feed.cursor import Cursor
@@ -24,8 +22,6 @@ from mentorsync.storage.errors import StorageUnavailableError
 JITTER = 0.1  # heartbeats of many streams must not come at one moment
 EPOCH_TRIES = 30  # with BEHIND_PAUSE_SECONDS between them
 BEHIND_PAUSE_SECONDS = 0.1
-
-Answer = TypeVar("Answer")
 
 
 class Stream:
@@ -100,7 +96,7 @@ class Stream:
         learnt of it first, has given the cursor.
         """
         for _ in range(EPOCH_TRIES):
-            if (await self._read(self._reader.position())).epoch != epoch:
+            if (await self._among.read(self._reader.position)).epoch != epoch:
                 break
             await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
             self.subscriber.ring = await self._among.wait_for_ring()
@@ -112,7 +108,7 @@ class Stream:
         """Waits until the database has a revision: it may be a replica that is behind."""
         deadline = self._now() + time_limits.BEHIND_SECONDS
         while True:
-            position = await self._read(self._reader.position())
+            position = await self._among.read(self._reader.position)
             if position.epoch != self.subscriber.ring.epoch or (
                 position.last_revision < revision and self._now() > deadline
             ):
@@ -136,7 +132,7 @@ class Stream:
 
     async def _is_placed_at_end(self) -> bool:
         end = self._among.end
-        position = await self._read(self._reader.position())
+        position = await self._among.read(self._reader.position)
         if not await self._is_of_ring(position, end):
             return False
         self._among.place(self.subscriber, self._among.end)
@@ -145,7 +141,7 @@ class Stream:
     async def _is_state_sent(self) -> bool:
         """Sends the present state, and notes where the log stood at the beginning."""
         end = self._among.end
-        state = PresentState(self._reader, self._among.pages, self._request.mentor_ids, self._format)
+        state = PresentState(self._reader, self._among, self._request.mentor_ids, self._format)
         async with aclosing(state.messages()) as messages:
             first = await anext(messages, None)
             if not await self._is_of_ring(state.position, end):
@@ -217,11 +213,11 @@ class Stream:
         """Goes on from the database, since the ring no longer has what the receiver misses."""
         with self._counts.catching_up():
             if self._request.mentor_ids and not self._request.changes_only:
-                self._check(await self._read(self._reader.position()))
+                self._check(await self._among.read(self._reader.position))
                 await self._send_present()
                 return
             position = self.subscriber.position
-            page = await self._read(self._reader.changes_after(position, PAGE_CHANGES))
+            page = await self._among.read(self._reader.changes_after, position, PAGE_CHANGES)
             self._check(page.position)
             changes = [EncodedChange(change) for change in page.changes]
             is_whole = len(changes) < PAGE_CHANGES
@@ -232,10 +228,6 @@ class Stream:
                 await self._send(self._format.changes(part, self.subscriber.cursor))
                 self._counts.deliveries += len(part)
             self._among.place(self.subscriber, page.position.last_revision if is_whole else changes[-1].revision)
-
-    async def _read(self, answer: Awaitable[Answer]) -> Answer:
-        async with self._among.catch_ups:
-            return await answer
 
     def _check(self, position: LogPosition) -> None:
         """Raises ResetError if the database no longer has all changes after the receiver's position."""
