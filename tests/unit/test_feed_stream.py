@@ -20,7 +20,7 @@ from mentorsync.feed.cursor import Cursor, filter_hash
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.ends import End
 from mentorsync.feed.feed import Feed
-from mentorsync.feed.formats import Messages
+from mentorsync.feed.formats import Messages, ServerSentEvents
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.slots import Slots, TooManyStreamsError
@@ -110,10 +110,10 @@ class Harness:
 
     @asynccontextmanager
     async def stream(
-        self, *mentor_ids: str, cursor: Cursor | None = None, changes_only: bool = False
+        self, *mentor_ids: str, cursor: Cursor | None = None, changes_only: bool = False, seconds: float = 60
     ) -> AsyncIterator["Received"]:
         received = Received()
-        request = FeedRequest(frozenset(mentor_ids), cursor, changes_only=changes_only, seconds=60)
+        request = FeedRequest(frozenset(mentor_ids), cursor, changes_only, seconds)
         received.task = asyncio.ensure_future(self.feed.stream(request, Messages(), "here", received.take))
         try:
             yield received
@@ -568,6 +568,57 @@ async def test_streams_are_told_to_leave(harness: Harness) -> None:
         async with harness.stream() as late:
             assert await kinds(late, 1) == ["GOING_AWAY"]
     assert harness.feed.slots.used == 0
+
+
+async def test_a_stream_is_told_to_leave_within_its_present_state(harness: Harness) -> None:
+    """A stop does not wait until a million pending events have been sent."""
+    for _ in range(500):
+        harness.log.write()
+    async with harness.stream() as received:
+        received.reading.clear()
+        assert await kinds(received, 1) == ["PRESENT"]
+        harness.feed.go_away(0)
+        await loop_turns(20)
+        received.reading.set()
+        assert await kinds(received, 1) == ["GOING_AWAY"]
+
+
+async def test_the_time_of_a_stream_ends_although_changes_keep_coming(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver so slow that there is always another change for it gets a cursor of what it got, and the end."""
+    take = Received.take
+
+    async def take_slowly(received: Received, message: bytes) -> None:
+        await take(received, message)
+        last = harness.commit()
+        await until(lambda: harness.feed.subscribers[0].end == last)
+
+    monkeypatch.setattr(Received, "take", take_slowly)
+    async with harness.stream(seconds=0.05) as received:
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert await received.task is End.TIME
+        message = await received.next()
+        while message.kind != Response.HEARTBEAT:
+            before, message = message, await received.next()
+        assert message.cursor == before.cursor
+        assert await kinds(received, 1) == ["GOING_AWAY"]
+
+
+async def test_a_receiver_that_takes_nothing_is_stalled(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that does not take the line that comes before the first event."""
+    monkeypatch.setattr(time_limits, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(time_limits, "STALLED_SECONDS", 0.01)
+    never = asyncio.Event()
+
+    async def take_nothing(_message: bytes) -> None:
+        await never.wait()
+
+    request = FeedRequest(frozenset(), None, changes_only=True, seconds=60)
+    task = asyncio.ensure_future(harness.feed.stream(request, ServerSentEvents(), "here", take_nothing))
+    await until(lambda: any(some.stalled for some in harness.feed.subscribers))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @pytest.mark.parametrize("is_idle", [True, False])

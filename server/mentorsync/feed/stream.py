@@ -32,7 +32,6 @@ class Stream:
     ) -> None:
         self._request = request
         self._format = made
-        self._send_message = send
         self._reader = reader
         self._among = among
         self._counts = among.counts
@@ -125,7 +124,8 @@ class Stream:
         is_begun = self._is_placed_at_end if self._request.changes_only else self._is_state_sent
         for _ in range(EPOCH_TRIES):
             if await is_begun():
-                await self._send_current()
+                if not self.subscriber.is_leaving:
+                    await self._send_current()
                 return
             await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
         raise StorageUnavailableError("the log has another history than its end")
@@ -139,7 +139,7 @@ class Stream:
         return True
 
     async def _is_state_sent(self) -> bool:
-        """Sends the present state, and notes where the log stood at the beginning."""
+        """Sends the present state, or its beginning if the stream must leave, and notes where the log stood before."""
         end = self._among.end
         state = PresentState(self._reader, self._among, self._request.mentor_ids, self._format)
         async with aclosing(state.messages()) as messages:
@@ -150,6 +150,8 @@ class Stream:
             if first is not None:
                 await self._send(first)
             async for message in messages:
+                if self.subscriber.is_leaving:
+                    break
                 await self._send(message)
             return True
 
@@ -166,6 +168,9 @@ class Stream:
         self._is_current = True
         await self._send(self._format.current(self.subscriber.cursor))
 
+    async def _send_heartbeat(self) -> None:
+        await self._send(self._format.heartbeat(self.subscriber.cursor))
+
     async def _follow(self) -> End:
         """Sends changes as they are made, and heartbeats, until the stream ends."""
         subscriber = self.subscriber
@@ -176,6 +181,10 @@ class Stream:
             if subscriber.is_leaving or subscriber.is_stalled:
                 await self._send(self._format.going_away())
                 return End.STALLED if subscriber.is_stalled else End.STOPPING
+            if self.has_sent and self._now() >= self._ends_at:  # also if there is more to send: it can be resumed
+                await self._send_heartbeat()
+                await self._send(self._format.going_away())
+                return End.TIME
             step = self._among.next_step(subscriber)
             if step is None:
                 await self._catch_up()
@@ -190,8 +199,8 @@ class Stream:
             elif self._now() < (due := min(self._heartbeat_at, self._ends_at)):
                 subscriber.due = due
                 await subscriber.wait()
-            elif await self._is_over():
-                return End.TIME
+            else:
+                await self._send_heartbeat()
 
     def _change_ring(self) -> None:
         """Goes on in the ring that replaced the present one. Raises ResetError if it is of another history."""
@@ -200,14 +209,6 @@ class Stream:
             raise ResetError(ResetReason.FOREIGN)
         self.subscriber.ring = ring
         self._among.place(self.subscriber, self.subscriber.position)
-
-    async def _is_over(self) -> bool:
-        """Sends what is due at this time. Returns whether the stream has ended."""
-        is_over = self._now() >= self._ends_at
-        await self._send(self._format.heartbeat(self.subscriber.cursor))
-        if is_over:
-            await self._send(self._format.going_away())
-        return is_over
 
     async def _catch_up(self) -> None:
         """Goes on from the database, since the ring no longer has what the receiver misses."""
@@ -251,7 +252,8 @@ class Stream:
         if not self.has_sent:
             self.has_sent = True
             if opening := self._format.opening():
-                await self._send_message(opening)
+                self.subscriber.send(opening, self._now())
+                await self.subscriber.sent()
 
     def _now(self) -> float:
         return self._among.loop.time()
