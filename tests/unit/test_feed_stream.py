@@ -14,6 +14,7 @@ from mentorsync import time_limits
 from mentorsync.domain.records import LogHead
 from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.feed import feed as feed_module
+from mentorsync.feed import slots as slots_module
 from mentorsync.feed import subscribers as subscribers_module
 from mentorsync.feed import tail as tail_module
 from mentorsync.feed.cursor import Cursor, filter_hash
@@ -483,6 +484,28 @@ async def test_living_streams_are_not_probed_for_each_caller_beyond_the_limit(ha
             async with harness.stream() as refused:
                 with pytest.raises(TooManyStreamsError):
                     await refused.task
+        harness.commit()
+        assert await kinds(living, 2) == ["HEARTBEAT", "CHANGES"]
+
+
+async def test_a_process_without_room_finds_out_which_receivers_have_gone(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some with each newcomer, in turn. The newcomers are refused, and one that comes a moment later is not."""
+    monkeypatch.setattr(slots_module, "PROBED_STREAMS", 1)
+    monkeypatch.setattr(slots_module, "PROBED_PAUSE_SECONDS", 0)
+    harness.feed.slots = Slots(100, in_all=2)
+    async with harness.stream() as living, harness.stream() as gone:
+        for received in (living, gone):
+            assert await kinds(received, 1) == ["CURRENT"]
+        gone.has_left = True
+        for _ in range(2):
+            async with harness.stream() as refused:
+                with pytest.raises(TooManyStreamsError):
+                    await refused.task
+        await until(lambda: harness.feed.slots.used == 1)
+        async with harness.stream() as received:
+            assert await kinds(received, 1) == ["CURRENT"]
         harness.commit()
         assert await kinds(living, 2) == ["HEARTBEAT", "CHANGES"]
 
