@@ -642,26 +642,3 @@ async def test_a_receiver_that_takes_nothing_is_stalled(harness: Harness, monkey
     await until(lambda: any(some.stalled for some in harness.feed.subscribers))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-@pytest.mark.parametrize("is_idle", [True, False])
-async def test_a_stalled_receiver_does_not_hold_up_a_stop(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, *, is_idle: bool
-) -> None:
-    """Its stream is cancelled, since it may never take another message: the one on its way, or GOING_AWAY.
-
-    Others are not affected.
-    """
-    monkeypatch.setattr(time_limits, "LEAVE_SECONDS", 0.02)
-    async with harness.stream() as stalled, harness.stream() as other:
-        if is_idle:
-            await stalled.next()
-            await loop_turns(10)
-        stalled.reading.clear()
-        if not is_idle:
-            await stalled.next()
-        await other.next()
-        harness.feed.go_away(0)
-        async with asyncio.timeout(WAIT_SECONDS):
-            while harness.feed.slots.used:
-                await asyncio.sleep(0.005)

@@ -62,8 +62,7 @@ class Feed:
     async def stream(self, request: FeedRequest, made: Format, client_address: str, send: Send) -> End:
         """Sends the feed until the stream ends. An exception of `send` that is an OSError means that the client left.
 
-        Before the first message raises TooManyStreamsError and StorageUnavailableError. Raises asyncio.CancelledError
-        if it is cancelled, also by the feed: that is how a receiver that does not read is cut off.
+        Before the first message raises TooManyStreamsError and StorageUnavailableError.
         """
         while self.slots.is_probing(client_address):
             await asyncio.sleep(ROOM_PAUSE_SECONDS)

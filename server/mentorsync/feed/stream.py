@@ -35,9 +35,7 @@ class Stream:
         self._reader = reader
         self._among = among
         self._counts = among.counts
-        task = asyncio.current_task()
-        assert task is not None
-        self.subscriber = Subscriber(request.mentor_ids, made, send, task)
+        self.subscriber = Subscriber(request.mentor_ids, made, send)
         self._is_current = False
         self.has_sent = False
         self._ends_at = self._now() + request.seconds
