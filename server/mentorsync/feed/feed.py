@@ -66,9 +66,10 @@ class Feed:
         """
         while self.slots.is_probing(client_address):
             await asyncio.sleep(ROOM_PAUSE_SECONDS)
+        among = self._subscribers_here()  # before the check: `go_away` tells those whose loop it knows
         if self._is_stopping:  # 200 and an event: a browser would not come back after an error
             return await _refuse(made, send)
-        stream = Stream(request, made, send, self._reader, self._subscribers_here())
+        stream = Stream(request, made, send, self._reader, among)
         with self.slots.one(client_address, stream.subscriber):
             try:
                 end = await stream.run()

@@ -7,8 +7,7 @@ from mentorsync.feed.formats import Format
 from mentorsync.feed.pending import PAGE_EVENTS
 from mentorsync.feed.subscribers import Subscribers
 from mentorsync.storage.change_reader import ChangeReader, LogPosition
-
-SNAPSHOT_EVENTS = 100  # a snapshot with so many pending events may lack some
+from mentorsync.storage.statements import SNAPSHOT_EVENTS
 
 
 class PresentState:
@@ -40,7 +39,7 @@ class PresentState:
         self.position, snapshots = await self._among.read(self._reader.snapshots, sorted(self._mentor_ids))
         for snapshot in snapshots:
             yield self._format.snapshot(snapshot)
-            if len(snapshot.pending_events) >= SNAPSHOT_EVENTS:
+            if len(snapshot.pending_events) >= SNAPSHOT_EVENTS:  # it may lack some
                 known = {event.sync_event_id for event in snapshot.pending_events}
                 async for changes in self._pending(snapshot.mentor_id):
                     if further := [change for change in changes if change.change.sync_event_id not in known]:

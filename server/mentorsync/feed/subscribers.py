@@ -53,9 +53,6 @@ class Subscribers:
         self._rounds: asyncio.Task[None] | None = None
         self._ticks: asyncio.Task[None] | None = None
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     @property
     def stalled(self) -> int:
         return sum(subscriber.is_stalled for subscriber in tuple(self._all))
@@ -102,7 +99,7 @@ class Subscribers:
 
     def _tell(self) -> None:
         """Called in any thread."""
-        if not self.loop.is_closed():
+        with suppress(RuntimeError):  # the loop has been closed, and its streams with it
             self.loop.call_soon_threadsafe(self._news.set)
 
     async def wait_for_ring(self) -> Ring:
