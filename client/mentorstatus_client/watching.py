@@ -42,10 +42,13 @@ class Watch:
             yield FeedMessage(FeedKind.RESET)
 
     def take(self, message: FeedMessage) -> Iterator[FeedMessage]:
-        """What the receiver gets of a message."""
+        """What the receiver gets of a message.
+
+        A RESET drops the cursor: another server may still know it, and would send only the changes after it.
+        """
         self._has_received = True
         self._pause = FIRST_PAUSE_SECONDS
-        self._cursor = message.cursor or self._cursor
+        self._cursor = None if message.kind is FeedKind.RESET else message.cursor or self._cursor
         if message.kind is FeedKind.GOING_AWAY:
             self._is_sent_away = True
         elif message.kind is not FeedKind.UNKNOWN:

@@ -51,7 +51,6 @@ RESTART_SECONDS = 1.0  # pause before another attempt to start a replica that co
 
 # --- A stream of the live feed ---
 
-LEAVE_SECONDS = 0.5  # at a stop: a message that is not taken for this long ends its stream
 STREAM_SPREAD_SECONDS = 0.8  # at a stop, streams are told to leave over this time: less than CLOSE_SECONDS
 BEHIND_SECONDS = 3.0  # a replica of the database may be this late with a cursor's revision
 STALLED_SECONDS = 5.0  # a message that is not taken for this long ends its stream

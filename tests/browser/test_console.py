@@ -120,6 +120,25 @@ async def test_one_mentor_can_be_watched_alone(page: Page, up: UpProcess, client
     await expect(events(page, "mntr_other")).to_have_count(1)
 
 
+SNAPSHOT = {"mentor_id": "mntr_1", "status": "paused", "last_updated": "2026-03-26T09:15:00Z"}
+
+
+async def test_a_snapshot_replaces_what_is_known_of_its_mentor(page: Page, up: UpProcess) -> None:
+    """It comes without a reset if the page was away for long. What it does not show is no longer pending."""
+    gone, kept = (change(name)["event"] | {"mentor_id": "mntr_1"} for name in ("mntr_gone", "mntr_kept"))
+    stream = "".join(
+        f"event: snapshot\ndata: {json.dumps(SNAPSHOT | {'pending_events': pending})}\n\n"
+        for pending in ([gone, kept], [kept])
+    )
+    other = f"event: change\ndata: {json.dumps(change('mntr_2'))}\n\n"
+    body = f"retry: 3600000\n\n{other}{stream}event: current\ndata: {{}}\n\n"
+    await page.route("**/watch", lambda route: route.fulfill(content_type="text/event-stream", body=body))
+    await page.goto(f"{up.url}/console")
+    await expect(events(page)).to_have_count(2)
+    await expect(page.locator("#pending")).to_have_text("2")
+    await expect(events(page, "mntr_2")).to_have_count(1)
+
+
 async def test_rows_stay_under_the_pointer(page: Page, up: UpProcess, client: httpx.AsyncClient) -> None:
     """While one points at the list, a new event waits, so that a click reaches the row that was meant."""
     await open_console(page, up.url)

@@ -151,3 +151,36 @@ async def test_a_closed_feed_is_silent(blank: Page) -> None:
     await blank.evaluate("feed.close()")
     await blank.clock.fast_forward(60_000)
     assert await blank.evaluate("[seen.length, requests.length]") == [2, 1]
+
+
+# In place of what happens between two steps of the feed.
+CLOSE_AT_FIRST_CHANGE = """() => {
+  seen.push = (entry) => {
+    if (entry === 1) feed.close();
+    seen[seen.length] = entry;
+  };
+}"""
+CLOSE_BEHIND_ANSWER = """() => {
+  const { fetch } = window;
+  window.fetch = async (...request) => {
+    const answer = await fetch(...request);
+    feed.close();
+    return answer;
+  };
+}"""
+
+
+@pytest.mark.parametrize(
+    ("closing", "seen"),
+    [(CLOSE_AT_FIRST_CHANGE, ["connecting", "start", "present", 1]), (CLOSE_BEHIND_ANSWER, ["connecting"])],
+    ids=["in a handler", "when the answer has come"],
+)
+async def test_a_feed_may_be_closed_at_any_moment(blank: Page, closing: str, seen: list[Any]) -> None:
+    """What has come already is not reported any more. Another feed may have begun."""
+    await follow(blank, [503], [200, 'event: change\ndata: {"n": 1}\n\nevent: change\ndata: {"n": 2}\n\n', None])
+    before = await wait_for(blank, last="lost: The service answered with 503")
+    await blank.evaluate(closing)
+    await blank.clock.fast_forward(3_000)
+    await blank.wait_for_function("requests.length === 2 && signals[1].aborted")
+    await blank.clock.fast_forward(60_000)
+    assert await blank.evaluate("[...seen]") == [*before, *seen]

@@ -91,6 +91,17 @@ def test_a_present_state_that_was_cut_off_is_dropped() -> None:
     assert list(watch.start()) == []
 
 
+def test_a_reset_drops_the_cursor() -> None:
+    """Another server may still know it, and would not send the present state again that the receiver has dropped."""
+    watch = Watch((), "begin", changes_only=False)
+    list(watch.take(FeedMessage(FeedKind.RESET, reset_reason="FOREIGN")))
+    watch.check(LOST)
+    assert list(watch.start()) == [FeedMessage(FeedKind.RESET)]
+    assert not watch.next_call().request.HasField("cursor")
+    list(watch.take(CURRENT))
+    assert watch.next_call().request.cursor == "a"  # type: ignore[attr-defined]
+
+
 def test_a_service_that_stays_away_is_called_less_and_less() -> None:
     """Up to twice a minute, and no sooner than the service asks for. A message ends that."""
     watch = Watch((), None, changes_only=False)

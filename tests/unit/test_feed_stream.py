@@ -14,13 +14,14 @@ from mentorsync import time_limits
 from mentorsync.domain.records import LogHead
 from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.feed import feed as feed_module
+from mentorsync.feed import slots as slots_module
 from mentorsync.feed import subscribers as subscribers_module
 from mentorsync.feed import tail as tail_module
 from mentorsync.feed.cursor import Cursor, filter_hash
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.ends import End
 from mentorsync.feed.feed import Feed
-from mentorsync.feed.formats import Messages
+from mentorsync.feed.formats import Messages, ServerSentEvents
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.slots import Slots, TooManyStreamsError
@@ -41,6 +42,7 @@ class Log:
         self.purged = 0
         self.changes: list[EventChange] = []
         self.reads = 0
+        self.snapshot_reads = 0
         self.hold: asyncio.Event | None = None
 
     def write(self, mentor_id: str = "mntr_1") -> int:
@@ -62,6 +64,9 @@ class Log:
         return Changes(position, found)
 
     async def snapshots(self, mentor_ids: Sequence[str]) -> tuple[LogPosition, list[Snapshot]]:
+        self.snapshot_reads += 1
+        if self.hold is not None:
+            await self.hold.wait()
         known = {change.mentor_id for change in self.changes}
         snapshots = [Snapshot(one, MentorStatus.PAUSED, 0, []) for one in mentor_ids if one in known]
         return await self.position(), snapshots
@@ -106,10 +111,10 @@ class Harness:
 
     @asynccontextmanager
     async def stream(
-        self, *mentor_ids: str, cursor: Cursor | None = None, changes_only: bool = False
+        self, *mentor_ids: str, cursor: Cursor | None = None, changes_only: bool = False, seconds: float = 60
     ) -> AsyncIterator["Received"]:
         received = Received()
-        request = FeedRequest(frozenset(mentor_ids), cursor, changes_only=changes_only, seconds=60)
+        request = FeedRequest(frozenset(mentor_ids), cursor, changes_only, seconds)
         received.task = asyncio.ensure_future(self.feed.stream(request, Messages(), "here", received.take))
         try:
             yield received
@@ -213,6 +218,20 @@ async def test_streams_that_begin_together_share_the_reads_of_the_present_state(
             assert [len(page.changes) for page in pages] == [100, 50]
             assert await kinds(received, 1) == ["CURRENT"]
         assert harness.log.reads - reads < len(streams)
+
+
+async def test_few_streams_read_the_database_at_a_time(harness: Harness) -> None:
+    """Also when thousands with mentors of their own begin: the read of the log's end must not wait for all of them."""
+    harness.log.write()
+    async with harness.stream() as first, AsyncExitStack() as stack:
+        assert await kinds(first, 2) == ["PRESENT", "CURRENT"]
+        harness.log.hold = asyncio.Event()
+        streams = [await stack.enter_async_context(harness.stream("mntr_1")) for _ in range(10)]
+        await loop_turns(50)
+        assert harness.log.snapshot_reads == subscribers_module.CATCH_UPS
+        harness.log.hold.set()
+        for received in streams[:-1]:
+            assert await kinds(received, 2) == ["SNAPSHOT", "CURRENT"]
 
 
 async def test_a_stream_that_begins_during_a_read_has_what_was_written_before_it(harness: Harness) -> None:
@@ -469,6 +488,28 @@ async def test_living_streams_are_not_probed_for_each_caller_beyond_the_limit(ha
         assert await kinds(living, 2) == ["HEARTBEAT", "CHANGES"]
 
 
+async def test_a_process_without_room_finds_out_which_receivers_have_gone(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some with each newcomer, in turn. The newcomers are refused, and one that comes a moment later is not."""
+    monkeypatch.setattr(slots_module, "PROBED_STREAMS", 1)
+    monkeypatch.setattr(slots_module, "PROBED_PAUSE_SECONDS", 0)
+    harness.feed.slots = Slots(100, in_all=2)
+    async with harness.stream() as living, harness.stream() as gone:
+        for received in (living, gone):
+            assert await kinds(received, 1) == ["CURRENT"]
+        gone.has_left = True
+        for _ in range(2):
+            async with harness.stream() as refused:
+                with pytest.raises(TooManyStreamsError):
+                    await refused.task
+        await until(lambda: harness.feed.slots.used == 1)
+        async with harness.stream() as received:
+            assert await kinds(received, 1) == ["CURRENT"]
+        harness.commit()
+        assert await kinds(living, 2) == ["HEARTBEAT", "CHANGES"]
+
+
 async def test_a_stream_that_waits_for_a_place_when_a_stop_begins_is_told_to_leave(harness: Harness) -> None:
     """Its place comes free because of the stop."""
     harness.feed.slots = Slots(1)
@@ -552,24 +593,52 @@ async def test_streams_are_told_to_leave(harness: Harness) -> None:
     assert harness.feed.slots.used == 0
 
 
-@pytest.mark.parametrize("is_idle", [True, False])
-async def test_a_stalled_receiver_does_not_hold_up_a_stop(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, *, is_idle: bool
-) -> None:
-    """Its stream is cancelled, since it may never take another message: the one on its way, or GOING_AWAY.
-
-    Others are not affected.
-    """
-    monkeypatch.setattr(time_limits, "LEAVE_SECONDS", 0.02)
-    async with harness.stream() as stalled, harness.stream() as other:
-        if is_idle:
-            await stalled.next()
-            await loop_turns(10)
-        stalled.reading.clear()
-        if not is_idle:
-            await stalled.next()
-        await other.next()
+async def test_a_stream_is_told_to_leave_within_its_present_state(harness: Harness) -> None:
+    """A stop does not wait until a million pending events have been sent."""
+    for _ in range(500):
+        harness.log.write()
+    async with harness.stream() as received:
+        received.reading.clear()
+        assert await kinds(received, 1) == ["PRESENT"]
         harness.feed.go_away(0)
+        await loop_turns(20)
+        received.reading.set()
+        assert await kinds(received, 1) == ["GOING_AWAY"]
+
+
+async def test_the_time_of_a_stream_ends_although_changes_keep_coming(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver so slow that there is always another change for it gets a cursor of what it got, and the end."""
+    take = Received.take
+
+    async def take_slowly(received: Received, message: bytes) -> None:
+        await take(received, message)
+        last = harness.commit()
+        await until(lambda: harness.feed.subscribers[0].end == last)
+
+    monkeypatch.setattr(Received, "take", take_slowly)
+    async with harness.stream(seconds=0.05) as received:
         async with asyncio.timeout(WAIT_SECONDS):
-            while harness.feed.slots.used:
-                await asyncio.sleep(0.005)
+            assert await received.task is End.TIME
+        message = await received.next()
+        while message.kind != Response.HEARTBEAT:
+            before, message = message, await received.next()
+        assert message.cursor == before.cursor
+        assert await kinds(received, 1) == ["GOING_AWAY"]
+
+
+async def test_a_receiver_that_takes_nothing_is_stalled(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that does not take the line that comes before the first event."""
+    monkeypatch.setattr(time_limits, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(time_limits, "STALLED_SECONDS", 0.01)
+    never = asyncio.Event()
+
+    async def take_nothing(_message: bytes) -> None:
+        await never.wait()
+
+    request = FeedRequest(frozenset(), None, changes_only=True, seconds=60)
+    task = asyncio.ensure_future(harness.feed.stream(request, ServerSentEvents(), "here", take_nothing))
+    await until(lambda: any(some.stalled for some in harness.feed.subscribers))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,12 +1,13 @@
 """A change of an event in the two formats of the feed, encoded once however many receive it."""
 
 import json
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
 from mentorsync.domain.status import EventType, MentorStatus
-from mentorsync.feed.timestamps import published_text
 from mentorsync.published import published_seconds
 from mentorsync.storage.change_reader import EventChange
 from mentorsync.storage.reader import PublishedEvent, Snapshot
@@ -15,6 +16,8 @@ from mentorsync.storage.reader import PublishedEvent, Snapshot
 compact_json = json.JSONEncoder(separators=(",", ":")).encode
 TYPE_NAMES = {event_type: pb.EventType.Name(event_type) for event_type in EventType}  # type: ignore[arg-type]  # the domain's numbers are the protobuf enum's
 STATUS_NAMES = {status: pb.MentorStatus.Name(status) for status in MentorStatus}  # type: ignore[arg-type]  # as above
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+KEPT_TIMES = 4_096  # changes of one time share its text
 
 
 class EncodedChange:
@@ -100,3 +103,13 @@ def event_fields(event: PublishedEvent | EventChange) -> dict[str, Any]:
         "server_timestamp": published_text(event.server_timestamp),
         "acknowledged": isinstance(event, EventChange) and event.acknowledged,  # a PublishedEvent is pending
     }
+
+
+def published_text(microseconds: int) -> str:
+    """A stored time in RFC 3339, as protobuf's JSON has it."""
+    return _text(published_seconds(microseconds))
+
+
+@lru_cache(KEPT_TIMES)
+def _text(seconds: int) -> str:
+    return f"{FIRST_MOMENT + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"

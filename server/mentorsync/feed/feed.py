@@ -62,14 +62,14 @@ class Feed:
     async def stream(self, request: FeedRequest, made: Format, client_address: str, send: Send) -> End:
         """Sends the feed until the stream ends. An exception of `send` that is an OSError means that the client left.
 
-        Before the first message raises TooManyStreamsError and StorageUnavailableError. Raises asyncio.CancelledError
-        if it is cancelled, also by the feed: that is how a receiver that does not read is cut off.
+        Before the first message raises TooManyStreamsError and StorageUnavailableError.
         """
         while self.slots.is_probing(client_address):
             await asyncio.sleep(ROOM_PAUSE_SECONDS)
+        among = self._subscribers_here()  # before the check: `go_away` tells those whose loop it knows
         if self._is_stopping:  # 200 and an event: a browser would not come back after an error
             return await _refuse(made, send)
-        stream = Stream(request, made, send, self._reader, self._subscribers_here())
+        stream = Stream(request, made, send, self._reader, among)
         with self.slots.one(client_address, stream.subscriber):
             try:
                 end = await stream.run()

@@ -20,7 +20,7 @@ class FeedCollector(Collector):
         some = self._feed.subscribers
         counts = [subscribers.counts for subscribers in some]
         yield _gauge("streams", "Open streams of the live feed.", self._feed.slots.used)
-        yield _gauge("streams_stalled", "Stalled streams that are not closed yet.", sum(one.stalled for one in some))
+        yield _gauge("streams_stalled", "Streams whose receivers do not read.", sum(one.stalled for one in some))
         yield _gauge("catch_ups", "Streams that read the database.", sum(one.catch_ups for one in counts))
         yield _gauge("lag_revisions", "This process's commits that streams lack.", self._feed.tail.lag_revisions)
         yield _counter("messages", "Messages that were sent.", sum(one.messages for one in counts))

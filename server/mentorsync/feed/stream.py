@@ -2,9 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable
 from contextlib import aclosing
-from typing import TypeVar
 
 from mentorsync import time_limits  # read at each use: tests shorten some
 from mentorsync.feed.cursor import Cursor
@@ -25,8 +23,6 @@ JITTER = 0.1  # heartbeats of many streams must not come at one moment
 EPOCH_TRIES = 30  # with BEHIND_PAUSE_SECONDS between them
 BEHIND_PAUSE_SECONDS = 0.1
 
-Answer = TypeVar("Answer")
-
 
 class Stream:
     """Sends the feed to one receiver. Everything that was sent can be resumed at the last cursor."""
@@ -36,13 +32,10 @@ class Stream:
     ) -> None:
         self._request = request
         self._format = made
-        self._send_message = send
         self._reader = reader
         self._among = among
         self._counts = among.counts
-        task = asyncio.current_task()
-        assert task is not None
-        self.subscriber = Subscriber(request.mentor_ids, made, send, task)
+        self.subscriber = Subscriber(request.mentor_ids, made, send)
         self._is_current = False
         self.has_sent = False
         self._ends_at = self._now() + request.seconds
@@ -100,7 +93,7 @@ class Stream:
         learnt of it first, has given the cursor.
         """
         for _ in range(EPOCH_TRIES):
-            if (await self._read(self._reader.position())).epoch != epoch:
+            if (await self._among.read(self._reader.position)).epoch != epoch:
                 break
             await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
             self.subscriber.ring = await self._among.wait_for_ring()
@@ -112,7 +105,7 @@ class Stream:
         """Waits until the database has a revision: it may be a replica that is behind."""
         deadline = self._now() + time_limits.BEHIND_SECONDS
         while True:
-            position = await self._read(self._reader.position())
+            position = await self._among.read(self._reader.position)
             if position.epoch != self.subscriber.ring.epoch or (
                 position.last_revision < revision and self._now() > deadline
             ):
@@ -129,23 +122,24 @@ class Stream:
         is_begun = self._is_placed_at_end if self._request.changes_only else self._is_state_sent
         for _ in range(EPOCH_TRIES):
             if await is_begun():
-                await self._send_current()
+                if not self.subscriber.is_leaving:
+                    await self._send_current()
                 return
             await self._among.wait_for_news(BEHIND_PAUSE_SECONDS)
         raise StorageUnavailableError("the database has another history than the changes in memory")
 
     async def _is_placed_at_end(self) -> bool:
         end = self._among.end
-        position = await self._read(self._reader.position())
+        position = await self._among.read(self._reader.position)
         if not await self._is_of_ring(position, end):
             return False
         self._among.place(self.subscriber, self._among.end)
         return True
 
     async def _is_state_sent(self) -> bool:
-        """Sends the present state, and notes where the log stood at the beginning."""
+        """Sends the present state, or its beginning if the stream must leave, and notes where the log stood before."""
         end = self._among.end
-        state = PresentState(self._reader, self._among.pages, self._request.mentor_ids, self._format)
+        state = PresentState(self._reader, self._among, self._request.mentor_ids, self._format)
         async with aclosing(state.messages()) as messages:
             first = await anext(messages, None)
             if not await self._is_of_ring(state.position, end):
@@ -154,6 +148,8 @@ class Stream:
             if first is not None:
                 await self._send(first)
             async for message in messages:
+                if self.subscriber.is_leaving:
+                    break
                 await self._send(message)
             return True
 
@@ -170,6 +166,9 @@ class Stream:
         self._is_current = True
         await self._send(self._format.current(self.subscriber.cursor))
 
+    async def _send_heartbeat(self) -> None:
+        await self._send(self._format.heartbeat(self.subscriber.cursor))
+
     async def _follow(self) -> End:
         """Sends changes as they are made, and heartbeats, until the stream ends."""
         subscriber = self.subscriber
@@ -180,6 +179,10 @@ class Stream:
             if subscriber.is_leaving or subscriber.is_stalled:
                 await self._send(self._format.going_away())
                 return End.STALLED if subscriber.is_stalled else End.STOPPING
+            if self.has_sent and self._now() >= self._ends_at:  # also if there is more to send: it can be resumed
+                await self._send_heartbeat()
+                await self._send(self._format.going_away())
+                return End.TIME
             step = self._among.next_step(subscriber)
             if step is None:
                 await self._catch_up()
@@ -194,8 +197,8 @@ class Stream:
             elif self._now() < (due := min(self._heartbeat_at, self._ends_at)):
                 subscriber.due = due
                 await subscriber.wait()
-            elif await self._is_over():
-                return End.TIME
+            else:
+                await self._send_heartbeat()
 
     def _change_ring(self) -> None:
         """Goes on in the ring that replaced the present one. Raises ResetError if it is of another history."""
@@ -205,23 +208,15 @@ class Stream:
         self.subscriber.ring = ring
         self._among.place(self.subscriber, self.subscriber.position)
 
-    async def _is_over(self) -> bool:
-        """Sends what is due at this time. Returns whether the stream has ended."""
-        is_over = self._now() >= self._ends_at
-        await self._send(self._format.heartbeat(self.subscriber.cursor))
-        if is_over:
-            await self._send(self._format.going_away())
-        return is_over
-
     async def _catch_up(self) -> None:
         """Goes on from the database, since the ring no longer has what the receiver misses."""
         with self._counts.catching_up():
             if self._request.mentor_ids and not self._request.changes_only:
-                self._check(await self._read(self._reader.position()))
+                self._check(await self._among.read(self._reader.position))
                 await self._send_present()
                 return
             position = self.subscriber.position
-            page = await self._read(self._reader.changes_after(position, PAGE_CHANGES))
+            page = await self._among.read(self._reader.changes_after, position, PAGE_CHANGES)
             self._check(page.position)
             changes = [EncodedChange(change) for change in page.changes]
             is_whole = len(changes) < PAGE_CHANGES
@@ -232,10 +227,6 @@ class Stream:
                 await self._send(self._format.changes(part, self.subscriber.cursor))
                 self._counts.deliveries += len(part)
             self._among.place(self.subscriber, page.position.last_revision if is_whole else changes[-1].revision)
-
-    async def _read(self, answer: Awaitable[Answer]) -> Answer:
-        async with self._among.catch_ups:
-            return await answer
 
     def _check(self, position: LogPosition) -> None:
         """Raises ResetError if the database no longer has all changes after the receiver's position."""
@@ -259,7 +250,8 @@ class Stream:
         if not self.has_sent:
             self.has_sent = True
             if opening := self._format.opening():
-                await self._send_message(opening)
+                self.subscriber.send(opening, self._now())
+                await self.subscriber.sent()
 
     def _now(self) -> float:
         return self._among.loop.time()

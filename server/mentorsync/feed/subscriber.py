@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from mentorsync import time_limits  # read at each use: tests shorten some
 from mentorsync.feed.cursor import Cursor, filter_hash
 from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.formats import Format
@@ -24,7 +23,6 @@ class Subscriber:
     __slots__ = (
         "_send",
         "_sending",
-        "_task",
         "_waiter",
         "due",
         "filter_hash",
@@ -40,11 +38,12 @@ class Subscriber:
         "sent_at",
     )
 
-    def __init__(self, mentor_ids: frozenset[str], made: Format, send: Send, task: "asyncio.Task[object]") -> None:
+    def __init__(self, mentor_ids: frozenset[str], made: Format, send: Send) -> None:
+        """Must be called on the event loop of the stream."""
         self.mentor_ids = mentor_ids
         self.filter_hash = filter_hash(mentor_ids)
         self.made = made
-        self.loop = task.get_loop()
+        self.loop = asyncio.get_running_loop()
         self.ring: Ring  # known once the log has been read
         self.position = 0
         self.missing_from: int | None = None
@@ -53,7 +52,6 @@ class Subscriber:
         self.is_leaving = False
         self.is_probed = False  # a heartbeat is due at once
         self.is_stalled = False
-        self._task: asyncio.Task[object] | None = task
         self._send = send
         self._sending: asyncio.Future[None] | None = None  # the last message: done when the transport has taken it
         self._waiter: asyncio.Future[None] | None = None
@@ -94,8 +92,7 @@ class Subscriber:
             await asyncio.wait((self._sending,), timeout=seconds)
 
     def release(self) -> None:
-        """Lets go of the task and of the last message. Their errors refer to the stream's frames, and so to itself."""
-        self._task = None
+        """Lets go of the last message. Its error refers to the stream's frames, and so to itself."""
         if self._sending is not None:
             self._sending.add_done_callback(error_of)  # asyncio reports errors that nobody takes
             self._sending = None
@@ -113,20 +110,9 @@ class Subscriber:
             self._waiter.set_result(None)
 
     def leave(self) -> None:
-        """Lets the stream end, and cuts it off if its receiver does not take a message in time."""
+        """Lets the stream end. If its receiver does not read, it can only end with its connection."""
         self.is_leaving = True
         self.wake()
-        self._cut_if_sending_since(None)
-
-    def _cut_if_sending_since(self, time: float | None) -> None:
-        """Cancels the stream if the message that was sent then has still not been taken. Else looks again later."""
-        if self._task is None:
-            return
-        if self.is_sending and self.sent_at == time:
-            self.is_stalled = True
-            self._task.cancel()
-        else:
-            self.loop.call_later(time_limits.LEAVE_SECONDS, self._cut_if_sending_since, self.sent_at)
 
     def probe_soon(self) -> None:
         """Lets the stream send a heartbeat, which fails if the receiver has gone. May be called in any thread."""

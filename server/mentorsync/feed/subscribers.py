@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from mentorsync import time_limits  # read at each use: tests shorten some
 from mentorsync.feed.counts import Counts
@@ -20,7 +21,10 @@ from mentorsync.storage.errors import StorageUnavailableError
 SLICE_SUBSCRIBERS = 25
 LONGEST_PAUSE_SECONDS = 0.01  # after a slice; the transport may wait for a receiver that no longer reads
 TICKS = 20  # in the time of a heartbeat: each comes at most so much late
-CATCH_UPS = 3  # reads of the database at a time, so that calls find a free connection
+# Reads of the database at a time. The log's end is read on the same threads, and must not wait behind all streams.
+CATCH_UPS = 3
+
+Answer = TypeVar("Answer")
 
 
 class Subscribers:
@@ -33,8 +37,8 @@ class Subscribers:
         self.ring: Ring | None = None
         self.end = 0
         self._steps: Steps | None = None  # in this ring, up to this end
-        self.catch_ups = asyncio.Semaphore(CATCH_UPS)
-        self.pages = PendingPages(reader, self.catch_ups)
+        self._turns = asyncio.Semaphore(CATCH_UPS)
+        self.pages = PendingPages(reader, self._turns)
         self.loop = asyncio.get_running_loop()
         self._tail = tail
         self.counts = Counts()
@@ -48,9 +52,6 @@ class Subscribers:
         self._ready = asyncio.Event()
         self._rounds: asyncio.Task[None] | None = None
         self._ticks: asyncio.Task[None] | None = None
-
-    def __len__(self) -> int:
-        return len(self._all)
 
     @property
     def stalled(self) -> int:
@@ -98,7 +99,7 @@ class Subscribers:
 
     def _tell(self) -> None:
         """Called in any thread."""
-        if not self.loop.is_closed():
+        with suppress(RuntimeError):  # the loop has been closed, and its streams with it
             self.loop.call_soon_threadsafe(self._news.set)
 
     async def wait_for_ring(self) -> Ring:
@@ -112,6 +113,11 @@ class Subscribers:
         if self.ring is None:
             raise self._tail.failure or StorageUnavailableError("the log cannot be read")
         return self.ring
+
+    async def read(self, query: Callable[..., Awaitable[Answer]], *parameters: Any) -> Answer:
+        """Reads the database for one stream, when it is its turn."""
+        async with self._turns:
+            return await query(*parameters)
 
     def place(self, subscriber: Subscriber, revision: int) -> None:
         """Notes that everything up to a revision was sent."""

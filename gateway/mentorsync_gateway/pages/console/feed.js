@@ -110,6 +110,7 @@ export class LiveFeed {
       const resume = this.#cursor ? { "last-event-id": this.#cursor } : {};
       const headers = { accept: "text/event-stream", ...this.#headers(), ...resume };
       const response = await fetch(this.#url, { headers, cache: "no-store", signal: this.#attempt.signal });
+      if (this.#isClosed) return;
       if (!response.ok) throw new RefusedError(response);
       this.#begin();
       const parser = new EventStreamParser();
@@ -134,10 +135,11 @@ export class LiveFeed {
   }
 
   #take(parser, text) {
-    const events = parser.push(text);
-    if (this.#isClosed) return;
     this.#failures = 0;
-    for (const { type, data } of events) this.#deliver(type, JSON.parse(data));
+    for (const { type, data } of parser.push(text)) {
+      if (this.#isClosed) return; // onEvent may close the feed
+      this.#deliver(type, JSON.parse(data));
+    }
     this.#cursor = parser.lastEventId || this.#cursor;
     this.#retryMilliseconds = parser.retryMilliseconds ?? this.#retryMilliseconds;
   }

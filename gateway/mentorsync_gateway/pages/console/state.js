@@ -13,7 +13,9 @@ export class ConsoleState {
     this.isWhole = true;
   }
 
+  /** Replaces all that is known of the mentor: after a long absence a snapshot comes without a reset. */
   takeSnapshot({ mentor_id, status, last_updated, pending_events }) {
+    for (const [id, event] of this.events) if (event.mentorId === mentor_id) this.events.delete(id);
     this.#put(this.mentors, mentor_id, { mentorId: mentor_id, status, since: last_updated });
     for (const event of pending_events) this.#putEvent(event, true, true);
   }
