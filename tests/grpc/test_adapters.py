@@ -98,6 +98,9 @@ EQUAL: dict[str, Request] = {
     "text beyond ASCII in an error": of_service(
         "DeleteEvent", pb.DeleteEventRequest(sync_event_id="ö%\n").SerializeToString()
     ),
+    "more bad fields than an answer can hold": of_service(
+        "WatchSyncEvents", pb.WatchSyncEventsRequest(mentor_id=[""] * 30_000).SerializeToString()
+    ),
     "bytes that are no message": of_service("ListSyncEvents", b"\xff\xff\xff\xff"),
     "an unknown method": of_service("UnknownMethod", SNAPSHOT),
     "an unknown method without a message": of_service("UnknownMethod"),
