@@ -143,6 +143,13 @@ async def test_a_refusal_of_grpcio_itself_has_the_same_code(
     assert seen["envoy"].code is seen["grpcio"].code is not grpc.StatusCode.OK
 
 
+async def test_an_unknown_method_is_refused_before_the_first_message(channels: dict[str, grpc.aio.Channel]) -> None:
+    """A caller that streams may wait for an answer before it sends anything."""
+    for channel in channels.values():
+        call: Any = channel.stream_stream(f"/{SERVICE}/UnknownMethod")(timeout=CALL_SECONDS)
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 @pytest.mark.parametrize("messages", [(), (b"", b"")], ids=["none", "two"])
 async def test_envoys_adapter_refuses_any_number_of_messages_but_one(
     channels: dict[str, grpc.aio.Channel], messages: tuple[bytes, ...]
