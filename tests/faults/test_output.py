@@ -157,6 +157,17 @@ def test_the_readiness_probe_is_not_in_the_log(start_up: StartUp, tmp_path: Path
     assert not [line for line in lines if line["level"] == "warning"]
 
 
+def test_headers_that_are_not_utf_8_leave_no_line(start_up: StartUp, tmp_path: Path) -> None:
+    """Else any caller could fill the log, and put text into it."""
+    up = start_up()
+    for path in (BASE, f"{BASE}/watch?max_seconds=1"):
+        headers = [(b"x-request-id", b"mine"), (b"x-other", b"secret \xff")]
+        assert httpx.get(up.url + path, headers=headers).status_code == httpx.codes.OK
+    assert up.stop() == 0
+    (log,) = tmp_path.glob("*.log")
+    assert "secret" not in log.read_text()
+
+
 def read_lines(descriptor: int, lines: list[bytes]) -> None:
     with os.fdopen(descriptor, "rb") as file:
         lines.extend(file)
