@@ -1,10 +1,14 @@
-"""Child processes: a start that fails leaves nothing behind."""
+"""Child processes: what a start that fails leaves behind and reports."""
 
 import os
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from mentorsync.config import resolve
+from mentorsync.supervisor import server
 from mentorsync.supervisor.child import Child
+from mentorsync.supervisor.part import PartError
 from mentorsync.supervisor.relay import Relay
 
 
@@ -18,3 +22,12 @@ async def test_a_start_that_fails_leaves_no_descriptor_open(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError):
         await Child.start((str(tmp_path / "missing"),), os.environ, Relay(list))
     assert open_descriptors() == before
+
+
+async def test_a_server_that_is_killed_while_it_starts_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not log the cause itself: the kernel kills, for example, when there is no memory."""
+    monkeypatch.setattr(server, "COMMAND", ("sh", "-c", "kill -KILL $$"))
+    part = server.Server(resolve(Namespace(), server.SERVER_SETTINGS, {}), list, None)
+    with pytest.raises(PartError, match="the server was ended by SIGKILL") as raised:
+        await part.start()
+    assert raised.value.status == 1
