@@ -144,7 +144,11 @@ async def _answer_unary(service: Service, method: Method, context: CallContext, 
     reply = _reply(service, method, context, messages)
     result = await (reply if context.deadline is None else _until(context.deadline, reply))
     if isinstance(result, bytes):
-        await _send_message(send, result, context.request_id)
+        try:
+            await _send_message(send, result, context.request_id)
+        except OSError:
+            service.log_undelivered(method, context.request_id)
+            raise
     elif result is not None:
         await _send_error(send, result, context.request_id)
 
