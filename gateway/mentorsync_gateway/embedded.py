@@ -115,6 +115,8 @@ def _service_listener(config: Config, application: str, address: Address) -> Con
     (service,) = http_filter(config, TRANSCODER)["typed_config"]["services"]
     calls = copy.deepcopy(forwarding)
     calls["match"]["prefix"] = f"/{service}/"
+    # It also ends a call whose message never comes. In the separate mode, the health's endless watch forbids it.
+    calls["route"]["idle_timeout"] = contract_routes(config)[0]["route"]["idle_timeout"]
     for route in (streams, calls):
         # The module would decode an escape and drop a query. gRPC has neither, so such a path names no method.
         route["match"]["headers"] = [_path_without(character) for character in "%?"]

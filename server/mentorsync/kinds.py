@@ -98,10 +98,11 @@ def parse_file(text: str) -> str:
 
 
 def parse_jwks(text: str) -> str:
+    """The absolute path of a file, or the URL. Raises ValueError."""
     if "://" not in text:
         return parse_file(text)
     parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.username:
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.port == 0:
         raise ValueError(JWKS_RULE)
     return text
 

@@ -29,7 +29,8 @@ def choose(log_format: str, descriptor: int) -> Render | None:
 def render(lines: bytes, *, has_colour: bool) -> bytes:
     """Lines as text, each with its line feed. A line that is not a JSON log line stays as it is."""
     shown = []
-    for line in lines.decode(errors="replace").splitlines():
+    for encoded in lines.splitlines():  # as bytes: text would be split at U+2028 and others, which callers may send
+        line = encoded.decode(errors="replace")
         fields = _fields(line)
         shown.append(line if fields is None else _text(fields, has_colour))
     return "".join(f"{line}\n" for line in shown).encode(errors="backslashreplace")
@@ -48,12 +49,19 @@ def _fields(line: str) -> dict[str, Any] | None:
 def _text(fields: Mapping[str, Any], has_colour: bool) -> str:
     level = str(fields["level"])
     time = str(fields["time"])[11:23]
-    line = f"{time} {level:7} {_message(fields)}"
+    message, *rows = f"{_message(fields)}\n{fields.get('traceback', '')}".split("\n")
+    line = f"{time} {level:7} {_printable(message)}"
     colour = LEVEL_COLOURS.get(level) or (YELLOW if _is_refused(fields) else "")
     if has_colour:
         line = f"{GREY}{time}{RESET} {colour}{line[len(time) + 1 :]}{RESET if colour else ''}"
-    traceback = str(fields.get("traceback", ""))
-    return line + "".join(f"\n    {row}" for row in traceback.splitlines())
+    return line + "".join(f"\n    {_printable(row)}" for row in rows if row)
+
+
+def _printable(text: str) -> str:
+    """The text with escapes for all that could end a line or command the terminal: callers choose a part of it."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _message(fields: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ from prometheus_client.exposition import ThreadingWSGIServer
 logger = logging.getLogger(__name__)
 
 
-class _RequestHandler(WSGIRequestHandler):
+class RequestHandler(WSGIRequestHandler):
+    timeout = 5.0  # seconds without a byte of the request; each open connection has a thread and a descriptor
+
     def log_message(self, *_arguments: object) -> None:
         """Logs nothing: a request for the metrics comes every few seconds."""
 
@@ -26,7 +28,7 @@ class MetricsServer(ThreadingWSGIServer):
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        super().__init__((host, port), _RequestHandler)
+        super().__init__((host, port), RequestHandler)
         self.set_app(make_wsgi_app(registry))
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()

@@ -1,6 +1,7 @@
 """Settings of the interpreter, of grpc and of the kernel for a process that serves calls."""
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ def prepare() -> None:
     """Must be called before grpc is imported and before threads or processes start, which inherit the settings."""
     # grpc's own log lines are not JSON, and repeat our own messages.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_about_the_service)
     # Turns off an experiment of grpc, which saves wake-ups in every call. grpc may remove this option in any release,
     # so it is tied to the pinned one. An empty GRPC_EXPERIMENTS in the environment restores grpc's default.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
@@ -32,6 +34,14 @@ def prepare() -> None:
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     sys.setswitchinterval(SWITCH_INTERVAL)
+
+
+def _is_about_the_service(record: logging.LogRecord) -> bool:
+    """False for the error, with a traceback, that grpc logs for each metadata value of a caller that is not UTF-8.
+
+    With it, any caller could fill the log, and put text into it. The service takes such a value for any other text.
+    """
+    return not record.getMessage().startswith("Invalid encoding on ")
 
 
 def freeze_heap() -> None:

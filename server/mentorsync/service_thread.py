@@ -104,7 +104,7 @@ class ServiceThread:
                 return
             if not isinstance(error, PartEndedError):  # the log has the end of a part
                 traceback.print_exc()
-            os._exit(EXIT_FAILED)  # ends Envoy too, at once: it would go on without a service. The log is complete.
+            os._exit(EXIT_FAILED)  # ends Envoy too, at once: it would go on without a service. Our log is complete.
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -115,6 +115,8 @@ def test_bad_settings_are_refused(values: dict[str, str], message: str, files: d
         ("cors_origins", "https://*.example"),
         ("cors_origins", "https://app.example,"),
         ("jwt_jwks", "http://issuer.example/keys"),
+        ("jwt_jwks", "https://issuer.example:65536/keys"),
+        ("jwt_jwks", "https://issuer.example:port/keys"),
         ("jwt_jwks", "https://user:password@issuer.example/keys"),
         ("jwt_issuer", "a\nb"),
     ],

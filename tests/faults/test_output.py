@@ -13,14 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 from socket import socket
 from threading import Event, Thread
+from typing import Any
 
+import grpc
 import httpx
 import pytest
 
 from tests.contract import BASE
 from tests.faults.conftest import StartUp
-from tests.server_process import WAIT_SECONDS, Database, command, environment, wait_until
-from tests.up_process import LISTENERS, PREFIX, UpProcess
+from tests.grpc_client import SERVICE, submit
+from tests.server_process import WAIT_SECONDS, Database, WriteLock, command, environment, wait_until
+from tests.up_process import LISTENERS, PREFIX, EmbeddedServer, UpProcess
 
 READERS = 4
 DROPPED = "mentorsync_log_lines_dropped_total"
@@ -155,6 +158,34 @@ def test_the_readiness_probe_is_not_in_the_log(start_up: StartUp, tmp_path: Path
     lines = [json.loads(line) for line in log.read_text().splitlines() if not line.startswith(PREFIX)]
     assert {line["request_id"] for line in lines if "request_id" in line} == {"mine"}
     assert not [line for line in lines if line["level"] == "warning"]
+
+
+def test_the_outcome_of_a_write_is_logged_if_its_caller_hangs_up(database: Database, tmp_path: Path) -> None:
+    """By the service: in the one-process mode, the gateway knows only that the caller hung up."""
+    server = EmbeddedServer(database, tmp_path / "up.log")
+    try:
+        with grpc.insecure_channel(server.grpc) as channel, WriteLock(database) as lock:
+            submitting: Any = channel.unary_unary(f"/{SERVICE}/SubmitEvent")
+            call = submitting.future(submit("mntr_1").SerializeToString(), metadata=(("x-request-id", "mine"),))
+            server.wait_for_queue(1)
+            call.cancel()
+            server.call_line("mine")
+            lock.release()
+            line = server.wait_for_line("mine", lambda line: line["event"] == "caller disconnected")
+    finally:
+        server.kill()
+    assert (line["method"], line["code"]) == ("SubmitEvent", "OK")
+
+
+def test_headers_that_are_not_utf_8_leave_no_line(start_up: StartUp, tmp_path: Path) -> None:
+    """Else any caller could fill the log, and put text into it."""
+    up = start_up()
+    for path in (BASE, f"{BASE}/watch?max_seconds=1"):
+        headers = [(b"x-request-id", b"mine"), (b"x-other", b"secret \xff")]
+        assert httpx.get(up.url + path, headers=headers).status_code == httpx.codes.OK
+    assert up.stop() == 0
+    (log,) = tmp_path.glob("*.log")
+    assert "secret" not in log.read_text()
 
 
 def read_lines(descriptor: int, lines: list[bytes]) -> None:

@@ -98,6 +98,9 @@ EQUAL: dict[str, Request] = {
     "text beyond ASCII in an error": of_service(
         "DeleteEvent", pb.DeleteEventRequest(sync_event_id="ö%\n").SerializeToString()
     ),
+    "more bad fields than an answer can hold": of_service(
+        "WatchSyncEvents", pb.WatchSyncEventsRequest(mentor_id=[""] * 30_000).SerializeToString()
+    ),
     "bytes that are no message": of_service("ListSyncEvents", b"\xff\xff\xff\xff"),
     "an unknown method": of_service("UnknownMethod", SNAPSHOT),
     "an unknown method without a message": of_service("UnknownMethod"),
@@ -138,6 +141,13 @@ async def test_a_refusal_of_grpcio_itself_has_the_same_code(
     """Grpcio refuses it before it reaches the adapter, in words of its own."""
     seen = {name: await outcome(channel, request_) for name, channel in channels.items()}
     assert seen["envoy"].code is seen["grpcio"].code is not grpc.StatusCode.OK
+
+
+async def test_an_unknown_method_is_refused_before_the_first_message(channels: dict[str, grpc.aio.Channel]) -> None:
+    """A caller that streams may wait for an answer before it sends anything."""
+    for channel in channels.values():
+        call: Any = channel.stream_stream(f"/{SERVICE}/UnknownMethod")(timeout=CALL_SECONDS)
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize("messages", [(), (b"", b"")], ids=["none", "two"])

@@ -4,13 +4,19 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
+from typing import Any
 
+import grpc
 import httpx
 import pytest
+from mentorsync.time_limits import STREAM_IDLE_SECONDS
 
 from tests.contract import BASE
 from tests.dying_parts import METHODS
+from tests.grpc_client import SERVICE
 from tests.rest.conftest import EXCHANGE_SECONDS, Run, Service, embedded_gateway, settings_for, wait_until_healthy
 from tests.rest.troubled_application import BLOCKING_SECONDS
 
@@ -55,6 +61,20 @@ def test_an_exception_that_escapes_is_an_internal_error(client: httpx.Client) ->
     assert answer.json().keys() == {"code", "message", "details"}
     assert "secret" not in answer.text
     assert client.get(BASE).status_code == httpx.codes.OK
+
+
+def test_a_grpc_call_without_its_message_is_given_up(run: Run, tmp_path: Path) -> None:
+    """Otherwise callers without a deadline could leave any number of calls open, each with its memory."""
+    settings = settings_for(f"sqlite:///{tmp_path / 'mentorsync.db'}")
+    with embedded_gateway(run, settings) as gateway:
+        wait_until_healthy(Service("embedded", gateway.addresses["rest"]))
+        with grpc.insecure_channel("{}:{}".format(*gateway.addresses["service_grpc"])) as channel, ExitStack() as stack:
+            silent = Event()
+            stack.callback(silent.set)
+            listing: Any = channel.stream_unary(f"/{SERVICE}/ListSyncEvents")
+            call = listing.future(iter(silent.wait, True), timeout=2 * STREAM_IDLE_SECONDS)
+            assert call.code() is grpc.StatusCode.UNKNOWN  # of HTTP 408
+            assert call.details() == "stream timeout"
 
 
 @pytest.mark.parametrize("part", METHODS)

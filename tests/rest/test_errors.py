@@ -168,7 +168,7 @@ ECHOES = {
 def test_an_error_shows_little_of_the_input(
     client: httpx.Client, method: str, path: str, body: str, letter: str
 ) -> None:
-    """At most 64 characters, whoever makes the error, and it stays valid JSON."""
+    """The message has at most 64 characters of it and is valid JSON, in errors of the gateway and of the service."""
     text = letter * 1_000
     response = client.request(method, path.format(text), content=body.format(text).encode())
     assert response.status_code in (400, 404)

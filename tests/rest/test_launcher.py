@@ -19,8 +19,12 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from mentorsync.kinds import Address as SettingAddress
 from mentorsync.supervisor import envoy
+from mentorsync.supervisor.addresses import find_free_port
 from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.part import PartError
+from mentorsync.supervisor.replica import Replica
 from mentorsync.time_limits import END_SECONDS, STOP_SECONDS
 from mentorsync_gateway import validate
 from mentorsync_gateway.config import Address, Config, contract_routes, separate
@@ -289,6 +293,22 @@ def test_the_end_of_envoy_is_noticed(run: Run, start_gateway: StartGateway) -> N
     os.kill(gateway.pid, signal.SIGKILL)
     assert run(gateway.wait()) == -signal.SIGKILL
     run(stop_gateway(gateway))
+
+
+def test_the_end_of_a_replica_is_noticed_before_it_is_healthy(run: Run) -> None:
+    """It can be started again at once, not only when the time for its health is over."""
+    admin = find_free_port(SettingAddress(*FREE_PORT))
+    replica = Replica(separate(FREE_PORT, admin, NOWHERE), FREE_PORT, lambda _lines: None, {}, [])
+
+    async def start_and_kill() -> None:
+        starting = asyncio.ensure_future(replica.start())
+        while not replica.addresses:
+            await asyncio.sleep(0)
+        os.kill(replica.pid, signal.SIGKILL)
+        await starting
+
+    with pytest.raises(PartError, match="ended with status -9"):
+        run(start_and_kill())
 
 
 def test_a_stop_lets_requests_finish(run: Run, start_gateway: StartGateway, stub: Any, released: Event) -> None:

@@ -57,6 +57,7 @@ def test_other_lines_always_pass(line: bytes) -> None:
 @pytest.mark.parametrize(
     "line",
     [
+        b'{"event":"caller disconnected","method":"SubmitEvent","code":"OK"}\n',
         b'{"event":"request","flags":"-","status":404,"user_agent":"\\"status\\":200"}\n',
         b'{"event":"request","flags":"DC","status":200}\n',
         b'{"event":"call","flags":"-","grpc_status":"Unavailable","path":"/x"}\n',

@@ -3,7 +3,7 @@
 import json
 import os
 import pty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from mentorsync import log_text
@@ -29,6 +29,7 @@ PLAIN = {
         START | {"event": "stopping", "seconds": 2},
         "08:00:00.123 info    stopping seconds=2",
     ),
+    "an event of many lines": (START | {"event": "failed:\nTraceback"}, "08:00:00.123 info    failed:\n    Traceback"),
     "a traceback": (
         START | {"level": "error", "event": "failed", "traceback": "Traceback:\n  line"},
         "08:00:00.123 error   failed\n    Traceback:\n      line",
@@ -63,6 +64,19 @@ def test_a_line_shows_what_happened(name: str) -> None:
 @pytest.mark.parametrize("line", ["mentorsync: stopping", "{not JSON", '{"event":"ready"}', "[1]", ""])
 def test_a_line_of_another_kind_stays_as_it_is(line: str) -> None:
     assert plain(f"{line}\n".encode()) == f"{line}\n"
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\x9b", "\x85", "\u2028", "\x0b", "\x1c", "\r", "\n", "\u202e"])
+@pytest.mark.parametrize("as_json", [json.dumps, lambda fields: json.dumps(fields, ensure_ascii=False)])
+def test_text_of_a_caller_neither_begins_a_line_nor_commands_the_terminal(
+    character: str, as_json: Callable[[object], str]
+) -> None:
+    """Envoy writes all characters but ASCII controls into its JSON as they are."""
+    request = REFUSED | {"request_id": f"r{character}forged"}
+    failure = START | {"event": "failed", "field": f"r{character}forged", "traceback": f"Error: r{character}forged"}
+    text = plain("".join(as_json(fields) + "\n" for fields in (request, failure)).encode())
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert [line for line in text.split("\n") if line.startswith("forged")] == []
 
 
 def test_bytes_that_are_no_text_do_not_stop_the_log() -> None:

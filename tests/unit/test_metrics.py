@@ -1,12 +1,15 @@
 """The metrics of one service that several threads use at once."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import pytest
 from mentorsync.domain.errors import EventNotFoundError
 from mentorsync.domain.ledger import Ledger
 from mentorsync.domain.records import LogHead
 from mentorsync.metrics import Metrics
+from mentorsync.metrics_server import MetricsServer, RequestHandler
 from mentorsync.storage.store import Commit
 
 THREADS = 4
@@ -40,3 +43,14 @@ def test_a_commit_counts_its_operations() -> None:
     )
     assert metrics.registry.get_sample_value("mentorsync_write_batch_operations_count") == 1
     assert metrics.registry.get_sample_value("mentorsync_write_batch_operations_sum") == 3
+
+
+async def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each open connection has a thread and a descriptor."""
+    assert RequestHandler.timeout
+    monkeypatch.setattr(RequestHandler, "timeout", RequestHandler.timeout / 1_000)
+    server = MetricsServer(Metrics().registry, "127.0.0.1", 0)
+    async with server.running():
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.server_port)
+        assert await reader.read() == b""
+        writer.close()

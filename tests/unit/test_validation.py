@@ -9,6 +9,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from mentorsync.domain.operations import SubmitOperation, UpdateOperation
 from mentorsync.domain.status import EventType
 from mentorsync.rpc import validation
+from mentorsync.rpc.errors import status_metadata, status_of
 from mentorsync.rpc.validation import InvalidFieldsError, PageQuery
 
 MENTOR_ID = "mntr_01HX4V2K8P"
@@ -213,6 +214,16 @@ def test_page_and_limit_count_from_1(field: str, value: int) -> None:
     """Values under 1 are refused."""
     with pytest.raises(InvalidFieldsError, match=f"{field} must be 1 or more"):
         validation.page_query(pb.ListSyncEventsRequest(**{field: value}))  # type: ignore[arg-type]
+
+
+def test_a_refusal_of_many_mentors_stays_small() -> None:
+    """It fits into the 8 KB of metadata that gRPC's clients take, with all other bad fields."""
+    request = pb.WatchSyncEventsRequest(mentor_id=[str(number) for number in range(101)], cursor="", max_seconds=0)
+    with pytest.raises(InvalidFieldsError) as raised:
+        validation.feed_request(request, None)
+    named = [f"mentor_id[{index}]" for index in range(validation.MAX_NAMED_MENTORS)]
+    assert violated(raised.value) == [*named, "mentor_id", "cursor", "max_seconds"]
+    assert sum(len(value) * 4 / 3 for _, value in status_metadata(status_of(raised.value), "")) < 4_096
 
 
 def test_all_invalid_fields_are_reported_together() -> None:

@@ -52,19 +52,23 @@ def answer(service: Service, scope: Scope, receive: Receive, send: Send) -> Coro
     """Answers one call, in the coroutine that it returns.
 
     The host begins to fetch the request's body at once, while the coroutine waits for its turn and reads the headers.
+    It does so for known methods only: a caller of another one may wait for the answer before it sends anything.
 
     While a call runs, the service does not notice if its caller disconnects: with pyvoy 1.3.0, a `receive` that is
     pending while the answer is sent sometimes loses the answer. Deadlines and the bounded queue of writes limit what
     such calls cost.
     """
-    return _answer(service, scope, requested(receive), send)
+    method = service.methods.get(scope["path"].removeprefix(PATH_PREFIX))
+    if method is None:
+        return _refuse_unknown_method(scope, send)
+    return _answer(service, method, scope, requested(receive), send)
 
 
-async def _answer(service: Service, scope: Scope, messages: Messages, send: Send) -> None:
+async def _answer(service: Service, method: Method, scope: Scope, messages: Messages, send: Send) -> None:
     headers = dict(scope["headers"])
-    request_id = accepted_request_id(_text(headers.get(b"x-request-id")))
+    request_id = _request_id(headers)
     try:
-        method, context = _parse(service, scope, headers, request_id)
+        context = _parse(scope, headers, request_id)
     except ProtocolError as error:
         await next(messages)  # it must not be pending while the answer is sent
         await _refuse(send, error, request_id)
@@ -77,13 +81,19 @@ async def _answer(service: Service, scope: Scope, messages: Messages, send: Send
         await _refuse(send, error, request_id)
 
 
-def _parse(
-    service: Service, scope: Scope, headers: Mapping[bytes, bytes], request_id: str
-) -> tuple[Method, CallContext]:
-    """The method and the context of a call. Raises ProtocolError."""
+async def _refuse_unknown_method(scope: Scope, send: Send) -> None:
+    error = ProtocolError(code_pb2.UNIMPLEMENTED, UNKNOWN_METHOD)
+    await _refuse(send, error, _request_id(dict(scope["headers"])))
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    return accepted_request_id(_text(headers.get(b"x-request-id")))
+
+
+def _parse(scope: Scope, headers: Mapping[bytes, bytes], request_id: str) -> CallContext:
+    """The context of a call. Raises ProtocolError."""
     _check_request(scope["method"], headers.get(b"content-type", b""))
-    method = _find_method(service, scope["path"])
-    return method, CallContext(
+    return CallContext(
         request_id,
         _idempotency_keys(scope, headers),
         _deadline(headers.get(b"grpc-timeout")),
@@ -117,13 +127,6 @@ def _check_request(http_method: str, content_type: bytes) -> None:
         raise ProtocolError(code_pb2.INVALID_ARGUMENT, "the content type must be application/grpc", 415)
 
 
-def _find_method(service: Service, path: str) -> Method:
-    method = service.methods.get(path.removeprefix(PATH_PREFIX))
-    if method is None:
-        raise ProtocolError(code_pb2.UNIMPLEMENTED, UNKNOWN_METHOD)
-    return method
-
-
 def _deadline(timeout: bytes | None) -> float | None:
     """The value of a grpc-timeout header as a deadline, in seconds of `time.monotonic()`."""
     if timeout is None:
@@ -141,7 +144,11 @@ async def _answer_unary(service: Service, method: Method, context: CallContext, 
     reply = _reply(service, method, context, messages)
     result = await (reply if context.deadline is None else _until(context.deadline, reply))
     if isinstance(result, bytes):
-        await _send_message(send, result, context.request_id)
+        try:
+            await _send_message(send, result, context.request_id)
+        except OSError:
+            service.log_undelivered(method, context.request_id)
+            raise
     elif result is not None:
         await _send_error(send, result, context.request_id)
 

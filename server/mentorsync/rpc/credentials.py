@@ -28,17 +28,19 @@ class CertificateFiles:
     def __init__(self, chain: str, key: str, client_ca: str) -> None:
         self._chain, self._key, self._client_ca = Path(chain), Path(key), client_ca
         self._seen: object = None
+        self._refused: object = None
 
     def changed(self) -> grpc.ServerCertificateConfiguration | None:
         """The files' content if they have changed since the last call, and fit together. Else None."""
+        identities = [_identity(path) for path in self._paths()]
+        if identities == self._seen:
+            return None
         try:
-            state = [path.stat() for path in self._paths()]
-            identities = [(status.st_ino, status.st_mtime_ns, status.st_size) for status in state]
-            if identities == self._seen:
-                return None
             configuration = self.read()
-        except OSError as error:  # ssl.SSLError is one, too
-            logger.warning("the new certificate is not used: %s", error)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, too
+            if identities != self._refused:  # once: callers decide how often this is called
+                logger.warning("the new certificate is not used: %s", error)
+            self._refused = identities
             return None
         self._seen = identities
         return configuration
@@ -47,6 +49,16 @@ class CertificateFiles:
         return [self._chain, self._key, *([Path(self._client_ca)] if self._client_ca else [])]
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._chain, self._key)
+        # With an encrypted key and no password here, OpenSSL would ask the terminal for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._chain, self._key, password="")
         chain, key, *ca = (path.read_bytes() for path in self._paths())
         return grpc.ssl_server_certificate_configuration([(key, chain)], ca[0] if ca else None)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Differs after each change of the file. None while there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -46,8 +46,7 @@ def _streaming_handler(service: Service, method: Method) -> "grpc.RpcMethodHandl
 
 
 async def _answer_streaming(service: Service, method: Method, payload: bytes, context: Any) -> None:
-    address = client_address(dict(context.invocation_metadata()).get("x-forwarded-for"), _host(context.peer()))
-    call_context = _call_context(context)._replace(client_address=address)
+    call_context = _call_context(context, _host(context.peer()))
     status = await service.stream(method, payload, call_context, context.write)
     if status:
         await _abort(context, status, call_context.request_id)
@@ -68,9 +67,10 @@ class UnknownMethods(grpc.GenericRpcHandler):
         await _abort(context, status, _call_context(context).request_id)
 
 
-def _call_context(context: Any) -> CallContext:
-    metadata = dict(context.invocation_metadata())
-    idempotency_keys = [value for key, value in context.invocation_metadata() if key == "idempotency-key"]
+def _call_context(context: Any, peer: str = "") -> CallContext:
+    entries = context.invocation_metadata()  # once, since grpc decodes all entries again at each call
+    metadata = dict(entries)
+    idempotency_keys = [value for key, value in entries if key == "idempotency-key"]
     remaining = context.time_remaining()
     deadline = None if remaining is None else time.monotonic() + remaining
     return CallContext(
@@ -78,6 +78,7 @@ def _call_context(context: Any) -> CallContext:
         idempotency_keys,
         deadline,
         principal_of(*map(metadata.get, (ISSUER_HEADER, MENTOR_ID_HEADER, SCOPE_HEADER))),
+        client_address(metadata.get("x-forwarded-for"), peer),
         last_event_id=metadata.get("last-event-id"),
         traceparent=metadata.get("traceparent"),
         tracestate=metadata.get("tracestate"),

@@ -14,8 +14,8 @@ from mentorsync.rpc.health import Health
 from mentorsync.rpc.service import SERVICE_NAME
 from mentorsync.time_limits import DRAIN_SECONDS
 
-# gRPC cancels calls above this many pending ones, and CANCELLED tells callers not to retry. The write queue is full
-# long before, and its error tells them to retry.
+# gRPC cancels the calls above this number, and callers do not retry CANCELLED. The number is high, so that the write
+# queue is full first: its error asks callers to retry.
 MAX_PENDING_CALLS = 10_000
 # More than Envoy lets through on either listener: at most 60 KiB, to which it adds a few headers. Above the first of
 # the two limits below, gRPC refuses calls at random, by default from 8 KiB on.

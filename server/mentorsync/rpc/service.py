@@ -40,14 +40,14 @@ class CallLine(NamedTuple):
         )
 
 
-class StreamLine(NamedTuple):
-    """The log line of a stream's beginning, or of its end. time: seconds since the Unix epoch."""
+class EventLine(NamedTuple):
+    """The log line of an event in the life of a call. time: seconds since the Unix epoch."""
 
     time: float
     event: str
     method: str
     request_id: str
-    outcome: str = ""  # the further fields of an end
+    outcome: str = ""  # the further fields
 
     def __str__(self) -> str:
         return (
@@ -61,8 +61,8 @@ class Service:
     `Calls`, `Metrics` and `LineWriter` may be used by several threads at once.
 
     `methods` holds the methods by name. An adapter refuses an unknown name itself, before `invoke`. `log` gets the
-    lines of streams, and with `logs_calls` one line of each unary call. With `requires_token`, calls without a token
-    are refused.
+    lines of streams and of undelivered answers, and with `logs_calls` one line of each unary call. With
+    `requires_token`, calls without a token are refused.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Service:
         task = asyncio.current_task()
         self._streams.add(task)
         started = time.perf_counter()
-        self._log_stream("stream began", method, context.request_id)
+        self._log_event("stream began", method, context.request_id)
         code, reason = code_pb2.CANCELLED, "it was cut off"
         try:
             self._check_token(context)
@@ -126,15 +126,19 @@ class Service:
             self._streams.discard(task)
             seconds = time.perf_counter() - started
             outcome = f',"code":"{CODE_NAMES[code]}","reason":{json.dumps(reason)},"duration_ms":{seconds * 1000:.3f}'
-            self._log_stream("stream ended", method, context.request_id, outcome)
+            self._log_event("stream ended", method, context.request_id, outcome)
+
+    def log_undelivered(self, method: Method, request_id: str) -> None:
+        """Logs that a unary call succeeded after its caller had disconnected. The gateway knows only that it had."""
+        self._log_event("caller disconnected", method, request_id, ',"code":"OK"')
 
     def _check_token(self, context: CallContext) -> None:
         if self._requires_token and context.principal is Group.ANYONE:
             raise TokenRequiredError
 
-    def _log_stream(self, event: str, method: Method, request_id: str, outcome: str = "") -> None:
+    def _log_event(self, event: str, method: Method, request_id: str, outcome: str = "") -> None:
         if self._log:
-            self._log.write(StreamLine(time.time(), event, method.name, request_id, outcome))
+            self._log.write(EventLine(time.time(), event, method.name, request_id, outcome))
 
     def _observe(self, name: str, code: int, seconds: float, request_id: str) -> None:
         code_name = CODE_NAMES[code]

@@ -2,6 +2,7 @@
 
 import random
 import re
+from itertools import islice
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -32,6 +33,7 @@ REASON_RULE = (
 )
 CLIENT_TIMESTAMP_RULE = "must be in the years 0001 to 9999, with nanos from 0 to 999999999"
 MAX_WATCHED_MENTORS = 100
+MAX_NAMED_MENTORS = 10  # in an error, of those that are malformed: gRPC's clients take only 8 KB of metadata
 WATCHED_MENTORS_RULE = f"must name at most {MAX_WATCHED_MENTORS} mentors"
 CURSOR_RULE = "must be a cursor from the feed"
 MAX_SECONDS_RULE = f"must be from 1 to {int(MAX_STREAM_SECONDS)}"
@@ -133,10 +135,9 @@ def feed_request(
     cursor_field, cursor_text = ("Last-Event-ID", last_event_id) if last_event_id else ("cursor", request.cursor)
     has_cursor = bool(last_event_id) or request.HasField("cursor")
     seconds = request.max_seconds if request.HasField("max_seconds") else None
+    malformed = (index for index, mentor_id in enumerate(request.mentor_id) if not MENTOR_ID.fullmatch(mentor_id))
     violations = [
-        FieldViolation(f"mentor_id[{index}]", MENTOR_ID_RULE)
-        for index, mentor_id in enumerate(request.mentor_id)
-        if not MENTOR_ID.fullmatch(mentor_id)
+        FieldViolation(f"mentor_id[{index}]", MENTOR_ID_RULE) for index in islice(malformed, MAX_NAMED_MENTORS)
     ]
     if len(mentor_ids) > MAX_WATCHED_MENTORS:
         violations.append(FieldViolation("mentor_id", WATCHED_MENTORS_RULE))

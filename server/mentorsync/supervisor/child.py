@@ -40,6 +40,8 @@ class Child:
             stdout, stderr = open_pipe(stack), open_pipe(stack)
             reading, writing = os.pipe()
             stack.callback(os.close, reading)
+            close_at_failure = stack.enter_context(ExitStack())
+            close_at_failure.callback(os.close, writing)
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=DEVNULL,
@@ -51,6 +53,7 @@ class Child:
                 preexec_fn=_prepare(os.getpid()),
                 cwd=WORKING_DIRECTORY,
             )
+            close_at_failure.pop_all()
         relay.follow(stderr)
         return cls(process, relay, stdout, writing)
 

@@ -25,8 +25,9 @@ from mentorsync.time_limits import CLOSE_SECONDS, END_SECONDS, QUIET_SECONDS, ST
 
 POLL_SECONDS = 0.02
 # A drain puts `connection: close` on every answer at once, not on a growing share. Without hot restart, which is
-# not used, Envoy leaves no shared memory behind.
-OPTIONS = ("--drain-strategy", "immediate", "--disable-hot-restart", "--file-flush-interval-msec", "1000")
+# not used, Envoy leaves no shared memory behind. Envoy keeps its lines about requests for up to this time, and they are
+# lost if it is killed.
+OPTIONS = ("--drain-strategy", "immediate", "--disable-hot-restart", "--file-flush-interval-msec", "100")
 
 
 class Envoy:
@@ -58,6 +59,10 @@ class Envoy:
     def pid(self) -> int:
         assert self._child
         return self._child.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._child is None or self._child.has_ended
 
     async def start(self) -> None:
         """Starts Envoy and returns once it serves.

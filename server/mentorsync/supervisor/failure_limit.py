@@ -58,4 +58,4 @@ def _is_failed_call(line: bytes) -> bool:
     if b'"event":"call"' in line:  # the service's line, or the gateway's about a gRPC call
         is_answered = b'"code":"OK"' in line or (b'"grpc_status":"OK"' in line and b'"flags":"-"' in line)
         return not is_answered
-    return False
+    return b'"event":"caller disconnected"' in line

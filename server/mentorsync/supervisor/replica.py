@@ -36,17 +36,25 @@ class Replica(Envoy):
         return {"admin": self._own_address, "metrics": self._metrics}
 
     async def start(self) -> None:
-        """Starts Envoy, and returns once the service inside is healthy. Raises PartError when that takes too long."""
+        """Starts Envoy, and returns once the service inside is healthy.
+
+        Raises PartError when that takes too long, or when Envoy ends before.
+        """
         await super().start()
         try:
             async with asyncio.timeout(READY_SECONDS):
-                while not await self._is_healthy():
-                    await asyncio.sleep(POLL_SECONDS)
+                await self._wait_until_healthy()
         except BaseException as error:
             await self.kill()
             if isinstance(error, TimeoutError):
                 raise PartError(f"{self.name} was not healthy within {READY_SECONDS:g} s") from error
             raise
+
+    async def _wait_until_healthy(self) -> None:
+        while not await self._is_healthy():
+            if self.has_ended:
+                raise PartError(f"{self.name} ended with status {await self.wait()} before it was healthy")
+            await asyncio.sleep(POLL_SECONDS)
 
     async def wait_until_hung(self) -> None:
         """Returns when pings have failed several times in a row."""

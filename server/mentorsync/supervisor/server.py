@@ -52,7 +52,7 @@ class Server:
         line = await child.stdout.read()  # one line, written at once
         self._relay.follow(child.stdout)
         if not line:
-            raise PartError("", await child.wait())  # its log lines show the cause
+            raise _failed_start(self.name, await child.wait())
         self._keep_addresses(json.loads(line))
 
     async def wait(self) -> int:
@@ -92,3 +92,8 @@ class Server:
         self._settings = Namespace(**vars(self._settings) | {GRPC_ADDRESS.name: grpc, METRICS_ADDRESS.name: metrics})
         self.addresses = {"grpc": grpc, "metrics": metrics}
         self.name = f"the server at {grpc}"
+
+
+def _failed_start(name: str, status: int) -> PartError:
+    """The log lines of a server show why it ended, unless a signal ended it."""
+    return PartError("", status) if status >= 0 else PartError(f"{name} was ended by {signal.Signals(-status).name}")
