@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -35,7 +36,8 @@ from tests.rest.answers import wait_for_status
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 METHODS = ("ListSyncEvents", "GetMentorStatus", "SubmitEvent", "UpdateEvent", "DeleteEvent")
 FREE_PORT: Address = ("127.0.0.1", 0)
-STANDARD_ERROR = 2
+LOG = logging.getLogger("gateway")
+LOG.setLevel(logging.INFO)
 EXCHANGE_SECONDS = 20.0  # longer than any timeout of the gateway that a test waits for
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -68,8 +70,13 @@ def run() -> Iterator[Run]:
 
 
 def new_gateway(config: Config, environment: Mapping[str, str] | None = None) -> Envoy:
-    """A gateway that has not started. Its lines go to this process's standard error."""
-    return Envoy("the gateway", config, partial(os.write, STANDARD_ERROR), environment=environment)
+    """A gateway that has not started. Its lines are part of the test's log, which pytest shows if the test fails."""
+    return Envoy("the gateway", config, log_lines, environment=environment)
+
+
+def log_lines(lines: bytes) -> None:
+    """Not to standard error: some lines come between two tests, when that is the terminal."""
+    LOG.info(lines.decode(errors="replace"))
 
 
 async def stop_gateway(gateway: Envoy, seconds: float = END_SECONDS) -> None:

@@ -190,14 +190,14 @@ def test_an_embedded_service_reports_why_it_does_not_start(run: Run, tmp_path: P
     ids=["import", "start"],
 )
 def test_an_exception_in_an_embedded_service_is_the_error_of_its_start(
-    run: Run, tmp_path: Path, source: str, exception: str, capfd: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, source: str, exception: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The traceback is printed, too."""
     environment = hosting(tmp_path, "crashing", source)
     config = embedded("crashing:app", FREE_PORT, FREE_PORT, FREE_PORT, NO_SOCKET)
     with pytest.raises(GatewayError, match=f"^the service cannot start: {exception}$"):
         run(new_gateway(config, environment).start())
-    assert "Traceback (most recent call last):" in "".join(capfd.readouterr())
+    assert "Traceback (most recent call last):" in caplog.text
 
 
 def test_an_envoy_that_cannot_host_python_is_an_error_of_its_own(run: Run) -> None:
@@ -208,7 +208,7 @@ def test_an_envoy_that_cannot_host_python_is_an_error_of_its_own(run: Run) -> No
 
 
 def test_the_error_of_a_late_start_shows_the_last_line(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was logged until then is shown as well."""
     monkeypatch.setattr(envoy, "START_SECONDS", LATE_SECONDS)
@@ -218,7 +218,7 @@ def test_the_error_of_a_late_start_shows_the_last_line(
     with pytest.raises(GatewayError) as refused:
         run(late.start())
     assert str(refused.value) == f"Envoy was not ready within {LATE_SECONDS:g} s: waiting for the database"
-    assert "reading the settings" in capfd.readouterr().err
+    assert "reading the settings" in caplog.text
 
 
 def test_a_stop_ends_under_calls_that_never_cease(run: Run, start_gateway: StartGateway, stub: Any) -> None:
