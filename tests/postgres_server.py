@@ -17,7 +17,7 @@ import psycopg
 
 from tests.databases import migrate_database
 from tests.dying_with import dying_with_us
-from tests.server_process import children
+from tests.server_process import children, hold_port
 
 NOBODY = 65_534  # PostgreSQL refuses to run as root
 START_SECONDS = 30
@@ -56,7 +56,8 @@ class PostgresServer:
     """One server. Its data is in a folder below `directory`. Every user must be able to enter `directory`."""
 
     def __init__(self, directory: Path, name: str = "primary") -> None:
-        self.port = free_port()
+        self._holder = hold_port()  # other tests would get the port while the server is created, or is down
+        self.port: int = self._holder.getsockname()[1]
         self._directory = directory
         self._data = directory / name
         self._log = directory / f"{name}.log"
@@ -118,6 +119,7 @@ class PostgresServer:
     def stop(self) -> None:
         self.thaw()
         self._end(signal.SIGQUIT)
+        self._holder.close()
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

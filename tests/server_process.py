@@ -37,6 +37,20 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def hold_port() -> socket.socket:
+    """A socket that holds a free port, its name's, until it is closed: nobody else gets this port. A server may listen
+    there, as often as it is started: servers set SO_REUSEADDR too.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
+def address_of(holder: socket.socket) -> str:
+    return "{}:{}".format(*holder.getsockname())
+
+
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
     """Waits until a condition holds for another process, and returns the condition's value."""
     deadline = time.monotonic() + WAIT_SECONDS

@@ -32,6 +32,7 @@ from mentorsync_gateway.pages import with_pages
 from tests import openapi
 from tests.databases import Databases
 from tests.rest.answers import wait_for_status
+from tests.server_process import hold_port
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 METHODS = ("ListSyncEvents", "GetMentorStatus", "SubmitEvent", "UpdateEvent", "DeleteEvent")
@@ -183,13 +184,6 @@ def embedded_gateway(
             yield gateway
 
 
-def free_address() -> Address:
-    with socket.socket() as probe:
-        probe.bind(FREE_PORT)
-        address: Address = probe.getsockname()
-        return address
-
-
 def wait_until_healthy(service: Service) -> None:
     """Returns once Envoy has asked the health service."""
     wait_for_status(f"{service.url}/healthz", httpx.codes.OK)
@@ -276,9 +270,10 @@ def released() -> Iterator[Event]:
 
 
 @pytest.fixture
-def dead_address() -> Address:
+def dead_address() -> Iterator[Address]:
     """An address where nobody listens."""
-    return free_address()
+    with hold_port() as holder:
+        yield holder.getsockname()
 
 
 @pytest.fixture

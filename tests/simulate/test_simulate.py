@@ -18,7 +18,7 @@ from mentorsync.simulate.plan import make_plan
 from mentorsync.simulate.verdict import Verdict, judge
 from mentorsync.simulate.view import FeedEvent
 
-from tests.server_process import WAIT_SECONDS, Database, command, environment, wait_until
+from tests.server_process import WAIT_SECONDS, Database, address_of, command, environment, hold_port, wait_until
 from tests.up_process import UpProcess, wait_until_gone
 
 KEPT = "doubled 0, lost 0, feed gaps 0: every promise was kept"
@@ -50,11 +50,17 @@ def events(database: Database) -> int:
     return int(database.execute("SELECT count(*) FROM events")[0][0])
 
 
-def test_no_promise_breaks_when_the_service_is_killed(tmp_path: Path) -> None:
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where a service can be started again."""
+    with hold_port() as holder:
+        yield address_of(holder)
+
+
+def test_no_promise_breaks_when_the_service_is_killed(tmp_path: Path, address: str) -> None:
     """Kill -9 and a restart during the run: the phones repeat what was not answered, and the feed continues."""
     database = Database(tmp_path / "mentorsync.db")
-    up = UpProcess(database, tmp_path / "up.log", ())
-    address = up.url.removeprefix("http://")
+    up = UpProcess(database, tmp_path / "up.log", (), rest_address=address)
     fleet = simulate(up.url, "--phones", "100", "--duration", "5s")
     try:
         wait_until(lambda: events(database) >= 10, "events of the phones")
