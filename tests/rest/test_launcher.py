@@ -33,10 +33,10 @@ from tests.rest.answers import wait_for_status
 from tests.rest.conftest import new_gateway, stop_gateway
 
 FREE_PORT: Address = ("127.0.0.1", 0)
-LATE_SECONDS = 2.0  # enough for Envoy to start its application
+LATE_SECONDS = 5.0  # enough for Envoy to start its application on a busy machine
 CALLERS = 8
 CALL_SECONDS = 0.1
-STOP_UNDER_LOAD_SECONDS = 5.0
+HELD_UP_SECONDS = STOP_SECONDS - END_SECONDS  # what a stop takes that waits for calls until its time is over
 NOWHERE: list[Address] = [("127.0.0.1", 1)]
 NO_SOCKET = "/nowhere/health.sock"
 
@@ -238,7 +238,7 @@ def test_a_stop_ends_under_calls_that_never_cease(run: Run, start_gateway: Start
         await asyncio.gather(*tasks)
         return time.monotonic() - started
 
-    assert asyncio.run(load()) < STOP_UNDER_LOAD_SECONDS
+    assert asyncio.run(load()) < HELD_UP_SECONDS
     assert not callers.unanswered
     assert callers.statuses.keys() == {b"200"}
 
