@@ -175,7 +175,8 @@ async def test_a_broken_promise_is_found(
     api: type[Api], broken: set[str], up: UpProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each fault breaks its own promise, and a service without a fault breaks none."""
-    monkeypatch.setattr(verdict, "FEED_SECONDS", 1.0)
+    if "gaps" in broken:  # otherwise the last changes do arrive, on a busy machine later
+        monkeypatch.setattr(verdict, "FEED_SECONDS", 1.0)
     found = await judged(api(up.url, None))
     assert found.sent == found.answered > 20
     assert {name for name in ("refused", "unanswered", "doubled", "lost", "gaps") if getattr(found, name)} == broken
