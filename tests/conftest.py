@@ -10,11 +10,15 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.databases import Databases
 from tests.grpc_client import Connect, open_channel
 from tests.postgres_server import PostgresServer, server_directory
 from tests.server_process import Database, ServerProcess
+
+settings.register_profile("untimed", deadline=None)  # a busy machine may hold up any example
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

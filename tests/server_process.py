@@ -19,7 +19,7 @@ from urllib.request import urlopen
 from mentorsync.storage.migrator import migrate
 from mentorsync.storage.sqlite.engine import SqliteEngine
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60  # far longer than anything takes on a busy machine: a test fails instead of hanging
 POLL_SECONDS = 0.01  # pause between two looks at another process
 
 
