@@ -39,10 +39,11 @@ def simulate(url: str, *flags: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit status, and the last line of each output."""
-    try:
-        output, errors = process.communicate(timeout=3 * WAIT_SECONDS)
-    finally:
-        process.kill()
+    with process:
+        try:
+            output, errors = process.communicate(timeout=WAIT_SECONDS)
+        finally:
+            process.kill()
     return process.returncode, (errors or output).splitlines()[-1]
 
 
@@ -101,11 +102,11 @@ def test_a_service_that_does_not_run_is_one_line() -> None:
 
 def test_the_service_that_is_written_to_is_named_first() -> None:
     """Also if it cannot be reached: the line comes before any call."""
-    fleet = simulate("http://127.0.0.1:1")
-    try:
-        output, _ = fleet.communicate(timeout=WAIT_SECONDS)
-    finally:
-        fleet.kill()
+    with simulate("http://127.0.0.1:1") as fleet:
+        try:
+            output, _ = fleet.communicate(timeout=WAIT_SECONDS)
+        finally:
+            fleet.kill()
     assert output.splitlines()[0] == "writing events to http://127.0.0.1:1"
 
 
