@@ -4,16 +4,33 @@ import os
 # fork and exec, grpc begins threads in the child.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.databases import Databases
 from tests.grpc_client import Connect, open_channel
 from tests.postgres_server import PostgresServer, server_directory
 from tests.server_process import Database, ServerProcess
+
+settings.register_profile("untimed", deadline=None)  # a busy machine may hold up any example
+settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folder_of_processes() -> Iterator[None]:
+    """Where the processes that tests start put temporary files: those that are killed would leave them behind."""
+    with (
+        tempfile.TemporaryDirectory(prefix="mentorsync-tests-", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(folder).chmod(0o755)  # PostgreSQL may run as another user
+        patch.setenv("TMPDIR", folder)
+        yield
 
 
 @pytest.fixture(scope="session")

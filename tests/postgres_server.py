@@ -1,5 +1,6 @@
 """Real PostgreSQL servers on free ports. Tests can kill, freeze, restart and promote them."""
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ import psycopg
 
 from tests.databases import migrate_database
 from tests.dying_with import dying_with_us
-from tests.server_process import children
+from tests.server_process import children, hold_port
 
+IPC_RMID = 0  # linux/ipc.h
 NOBODY = 65_534  # PostgreSQL refuses to run as root
 START_SECONDS = 30
 SETTINGS = {
     "fsync": "off",  # the tests kill processes, not machines
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
+    "dynamic_shared_memory_type": "mmap",  # in the server's folder: in /dev/shm a killed server would leave it behind
     "shared_buffers": "32MB",
     "max_connections": "60",
     "wal_sender_timeout": "5s",
@@ -56,7 +59,8 @@ class PostgresServer:
     """One server. Its data is in a folder below `directory`. Every user must be able to enter `directory`."""
 
     def __init__(self, directory: Path, name: str = "primary") -> None:
-        self.port = free_port()
+        self._holder = hold_port()  # other tests would get the port while the server is created, or is down
+        self.port: int = self._holder.getsockname()[1]
         self._directory = directory
         self._data = directory / name
         self._log = directory / f"{name}.log"
@@ -118,6 +122,8 @@ class PostgresServer:
     def stop(self) -> None:
         self.thaw()
         self._end(signal.SIGQUIT)
+        self._remove_shared_memory()
+        self._holder.close()
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -132,6 +138,13 @@ class PostgresServer:
             for backend in backends if number == signal.SIGKILL else ():
                 kill(backend, number)
             self._process.wait()
+
+    def _remove_shared_memory(self) -> None:
+        """That of a server that was killed. The seventh line of its lock file has the segment's key and id."""
+        with suppress(FileNotFoundError):
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            for line in lines[6:7]:
+                ctypes.CDLL(None).shmctl(int(line.split()[1]), IPC_RMID, None)
 
     def _wait_until_answering(self) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 from mentorsync.storage.migrator import migrate
 from mentorsync.storage.sqlite.engine import SqliteEngine
 
-WAIT_SECONDS = 20
+WAIT_SECONDS = 60  # far longer than anything takes on a busy machine: a test fails instead of hanging
 POLL_SECONDS = 0.01  # pause between two looks at another process
 
 
@@ -35,6 +35,20 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def hold_port() -> socket.socket:
+    """A socket that holds a free port, its name's, until it is closed: nobody else gets this port. A server may listen
+    there, as often as it is started: servers set SO_REUSEADDR too.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
+def address_of(holder: socket.socket) -> str:
+    return "{}:{}".format(*holder.getsockname())
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:

@@ -1,5 +1,6 @@
 """The console's module for the feed, in a real browser: its parser, resuming, refusals and a silent connection."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -61,16 +62,18 @@ FOLLOW = """async (answers) => {
     onState: (name, detail) => window.seen.push(detail?.reason ? `${name}: ${detail.reason}` : name),
   });
 }"""
+START = datetime(2026, 3, 26, tzinfo=UTC)
 BLANK = '<link rel="icon" href="data:,">'
 CURRENT = "id: c1\nevent: current\ndata: {}\n\n"
 
 
 @pytest.fixture
 async def blank(page: Page, up: UpProcess) -> Page:
-    """A page of the service that runs nothing itself, with a clock that the test moves."""
-    await page.clock.install()
+    """A page of the service that runs nothing itself, with a clock that only the test moves."""
+    await page.clock.install(time=START)
     await page.route("**/blank", lambda route: route.fulfill(content_type="text/html", body=BLANK))
     await page.goto(f"{up.url}/blank")
+    await page.clock.pause_at(START + timedelta(days=1))  # until here it goes on by itself
     return page
 
 

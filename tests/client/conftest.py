@@ -13,7 +13,7 @@ from mentorstatus_client import AsyncMentorStatusSyncClient, FeedMessage, Mentor
 
 from tests.grpc_client import OWN_CONNECTION, Connect
 from tests.rest.conftest import StubServer, running_stub
-from tests.server_process import Database, ServerProcess, wait_until
+from tests.server_process import Database, ServerProcess, address_of, hold_port, wait_until
 from tests.up_process import EmbeddedServer, UpProcess
 
 NUMBERS = count()
@@ -49,11 +49,11 @@ class Threaded:
 class Restartable:
     """`mentorsync up` that can be killed and started again at the same address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, grpc: str) -> None:
         self.database = Database(folder / "mentorsync.db")
-        self._start = lambda grpc: UpProcess(self.database, folder / "up.log", (), grpc_address=grpc)
-        self._up = self._start("127.0.0.1:0")
-        self.grpc = self._up.announced["gRPC"]
+        self.grpc = grpc
+        self._start = lambda: UpProcess(self.database, folder / "up.log", (), grpc_address=grpc)
+        self._up = self._start()
 
     def recorded(self) -> set[str]:
         return {event_id for (event_id,) in self.database.execute("SELECT sync_event_id FROM events")}
@@ -66,7 +66,7 @@ class Restartable:
 
     def restart(self) -> None:
         self.kill()
-        self._up = self._start(self.grpc)
+        self._up = self._start()
 
 
 @pytest.fixture(params=[Threaded, AsyncMentorStatusSyncClient], ids=["plain", "asyncio"])
@@ -95,9 +95,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restartable]:
-    up = Restartable(tmp_path_factory.mktemp("up"))
-    yield up
-    up.kill()
+    with hold_port() as holder:
+        up = Restartable(tmp_path_factory.mktemp("up"), address_of(holder))
+        yield up
+        up.kill()
 
 
 @pytest.fixture

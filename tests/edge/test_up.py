@@ -13,7 +13,7 @@ import pytest
 from tests.contract import BASE
 from tests.databases import Databases
 from tests.edge.certificates import Authority, Pair
-from tests.edge.conftest import ORIGIN, Secured, lock_settings, running_up, trust
+from tests.edge.conftest import ORIGIN, Secured, lock_settings, own_address, running_up, trust
 from tests.edge.tokens import Issuer, bearer, jwt_settings
 from tests.rest.answers import assert_error
 from tests.server_process import wait_until
@@ -86,7 +86,8 @@ def test_replicas_start_with_locks(databases: Databases, tmp_path: Path) -> None
         assert up.messages() == []
         assert httpx.get(up.announced["health"]).status_code == httpx.codes.OK
         for _ in range(8):  # on connections of their own, which the kernel spreads over the replicas
-            with httpx.Client(base_url=up.url, verify=trust(authority), timeout=20) as client:
+            # With addresses of their own: one replica may get all of them, and a limit holds for each address.
+            with httpx.Client(base_url=up.url, verify=trust(authority), headers=own_address(), timeout=20) as client:
                 assert client.get(BASE).status_code == httpx.codes.UNAUTHORIZED
                 assert client.get(BASE, headers=bearer(issuer.token())).status_code == httpx.codes.OK
 

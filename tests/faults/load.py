@@ -18,6 +18,7 @@ from tests.grpc_client import failure_of
 CLIENTS = 8
 MENTORS = 3
 CALL_SECONDS = 9.5  # the deadline that the gateway sets
+WAIT_SECONDS = 30.0  # far longer than any wait: a test fails instead of hanging
 POLL_SECONDS = 0.01
 RETRY_PAUSE_SECONDS = 0.05  # shorter than the delay in RetryInfo, to keep the load high
 
@@ -66,11 +67,11 @@ class Load:
             finally:
                 load._stopping = True
 
-    async def wait_for_answers(self, count: int = 2 * CLIENTS, within: float = 10.0) -> None:
+    async def wait_for_answers(self, count: int = 2 * CLIENTS, within: float = WAIT_SECONDS) -> None:
         """Waits for more answers: without a count, for two per client, on average."""
         await self._wait_for_more(self.answered, count, within)
 
-    async def wait_for_refusals(self, within: float = 10.0) -> None:
+    async def wait_for_refusals(self, within: float = WAIT_SECONDS) -> None:
         """Waits for one more UnavailableError per client, on average."""
         await self._wait_for_more(self.unavailable, CLIENTS, within)
 

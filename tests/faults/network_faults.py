@@ -12,7 +12,7 @@ from tests.grpc_client import Connect
 
 SERVERS = 2
 FAULTS_SECONDS = 60.0  # within which the faults of one round have happened: a test fails instead of hanging
-RECOVERY_SECONDS = 10.0
+RECOVERY_SECONDS = 30.0  # likewise
 
 
 class NetworkFaults(NamedTuple):

@@ -16,11 +16,12 @@ import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.dying_with import dying_with_us
-from tests.grpc_client import Connect
+from tests.grpc_client import CALL_SECONDS, Connect
 from tests.server_process import children, environment
 
 FREE_PORTS = {f"{name}_address": "127.0.0.1:0" for name in ("grpc", "rest", "metrics", "gateway_admin")}
 STOP_SECONDS = 20
+WAIT_SECONDS = 30.0  # far longer than any wait: a test fails instead of hanging
 POLL_SECONDS = 0.02
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 MENTORSYNC = (sys.executable, "-m", "mentorsync")
@@ -63,10 +64,10 @@ class Server:
                 yield cls(process.pid, channel)
 
     async def is_serving(self) -> bool:
-        reply = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5)
+        reply = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=CALL_SECONDS)
         return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
-    async def wait_for_health(self, *, serving: bool, within: float = 15) -> None:
+    async def wait_for_health(self, *, serving: bool, within: float = WAIT_SECONDS) -> None:
         async with asyncio.timeout(within):
             while await self.is_serving() is not serving:
                 await asyncio.sleep(POLL_SECONDS)
@@ -121,7 +122,7 @@ class Up:
         parts = self.parts()
         return [pid for pid in parts if b"serve" in _arguments(pid)] or parts
 
-    async def wait_until_replaced(self, *pids: int, within: float = 20.0) -> None:
+    async def wait_until_replaced(self, *pids: int, within: float = 2 * WAIT_SECONDS) -> None:
         """Waits until all replicas serve and none of them is one of these processes."""
         async with asyncio.timeout(within), httpx.AsyncClient() as client:
             while set(pids) & set(self.replicas()) or len(self.replicas()) != self._count:

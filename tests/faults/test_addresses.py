@@ -5,11 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mentorsync.supervisor.addresses import check_free, held
+from mentorsync.config import METRICS_ADDRESS
+from mentorsync.kinds import Address
+from mentorsync.supervisor.addresses import check_free, held, with_free_ports
 from mentorsync_gateway.errors import GatewayError
 
 from tests.postgres_server import NOBODY
@@ -73,6 +76,16 @@ def test_a_port_that_another_process_would_share_is_an_error() -> None:
         address = stranger.getsockname()
         with pytest.raises(GatewayError, match="is taken by another process"), held({SETTING: address}):
             pass
+
+
+def test_a_free_port_is_nobody_elses_before_its_server_listens() -> None:
+    """Its server gets it also when it is started again."""
+    with with_free_ports(Namespace(metrics_address=Address(*ANY_PORT)), METRICS_ADDRESS) as settings:
+        for _ in range(2):
+            with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+                stranger.bind(settings.metrics_address)
+            with socket.create_server(settings.metrics_address):
+                pass
 
 
 def test_a_closed_terminal_stops_the_service(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from socket import socket
 from threading import Event, Thread
 from typing import Any
 
@@ -22,7 +21,7 @@ import pytest
 from tests.contract import BASE
 from tests.faults.conftest import StartUp
 from tests.grpc_client import SERVICE, submit
-from tests.server_process import WAIT_SECONDS, Database, WriteLock, command, environment, wait_until
+from tests.server_process import WAIT_SECONDS, Database, WriteLock, command, environment, hold_port, wait_until
 from tests.up_process import LISTENERS, PREFIX, EmbeddedServer, UpProcess
 
 READERS = 4
@@ -219,8 +218,6 @@ def is_healthy(port: int) -> bool:
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> Iterator[int]:
+    with hold_port() as holder:
+        yield holder.getsockname()[1]

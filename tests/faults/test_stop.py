@@ -11,7 +11,7 @@ from threading import Event, Thread
 
 import httpx
 import pytest
-from mentorsync.time_limits import CLOSE_SECONDS, KILL_SECONDS
+from mentorsync.time_limits import CLOSE_SECONDS, END_SECONDS, STOP_SECONDS
 
 from tests.contract import BASE
 from tests.faults.callers import SUBMIT, Callers, snapshot, submit
@@ -21,7 +21,8 @@ from tests.up_process import UpProcess, wait_until_gone
 
 CALLERS = 16
 ANSWERS_BEFORE_STOP = 200
-STOP_UNDER_LOAD_SECONDS = 5.0
+HELD_UP_SECONDS = STOP_SECONDS - END_SECONDS  # what a stop takes that waits for calls until its time is over
+LATE_SECONDS = 5.0  # by which a busy machine may be late
 PAUSE_SECONDS = 0.01  # in which the service gets the lock
 SLOW_SECONDS = 0.1  # what a submit takes while `slow_writes` runs
 
@@ -69,7 +70,7 @@ async def test_a_stop_under_fast_callers_loses_no_request(start_up: StartUp) -> 
     assert not callers.unanswered
     assert callers.closed > 2 * CALLERS
     assert callers.statuses.keys() == {b"404"}  # a mentor without events
-    assert CLOSE_SECONDS < seconds < STOP_UNDER_LOAD_SECONDS
+    assert CLOSE_SECONDS < seconds < HELD_UP_SECONDS
     assert status == 0
 
 
@@ -82,12 +83,12 @@ async def test_a_stop_under_slow_callers_loses_no_request(start_up: StartUp, dat
     assert callers.closed >= CALLERS
     assert callers.statuses.keys() == {b"200"}
     assert database.execute("SELECT count(*) FROM events") == [(callers.answers,)]
-    assert CLOSE_SECONDS < seconds < STOP_UNDER_LOAD_SECONDS
+    assert CLOSE_SECONDS < seconds < HELD_UP_SECONDS
     assert status == 0
 
 
 def test_a_call_that_takes_its_whole_time_is_answered(start_up: StartUp, database: Database) -> None:
-    """Also when it came just before the stop. All is over before `docker stop` kills."""
+    """Also when it came just before the stop. All is over when the parts would be killed."""
     up = start_up()
     with ThreadPoolExecutor(1) as pool, WriteLock(database):
         answer = pool.submit(httpx.post, f"{up.url}{BASE}/events", content=SUBMIT, timeout=20)
@@ -96,7 +97,7 @@ def test_a_call_that_takes_its_whole_time_is_answered(start_up: StartUp, databas
         up.signal(signal.SIGTERM)
         assert answer.result().status_code == httpx.codes.SERVICE_UNAVAILABLE
         assert up.end() == 0
-    assert time.monotonic() - started < KILL_SECONDS
+    assert time.monotonic() - started < STOP_SECONDS + LATE_SECONDS
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -126,7 +127,7 @@ def test_a_part_that_hangs_is_killed(start_up: StartUp) -> None:
     started = time.monotonic()
     up.signal(signal.SIGTERM)
     assert up.end() == 1
-    assert time.monotonic() - started < KILL_SECONDS
+    assert time.monotonic() - started < STOP_SECONDS + LATE_SECONDS
     wait_until_gone(parts)
     _stopping, message = up.messages()
     assert message.endswith(" did not end in time and was killed")
@@ -140,4 +141,4 @@ def test_an_idle_connection_does_not_hold_up_the_stop(start_up: StartUp) -> None
         started = time.monotonic()
         up.signal(signal.SIGTERM)
         assert up.end() == 0
-    assert time.monotonic() - started < STOP_UNDER_LOAD_SECONDS
+    assert time.monotonic() - started < HELD_UP_SECONDS

@@ -19,7 +19,7 @@ from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 from tests.contract import BASE
 from tests.faults.conftest import StartUp
 from tests.grpc_client import SERVICE
-from tests.server_process import Database, WriteLock, command, environment, wait_until
+from tests.server_process import Database, WriteLock, address_of, command, environment, hold_port, wait_until
 from tests.up_process import LISTENERS, UpProcess, read_announcement, wait_until_gone
 
 MENTOR_ID = "mntr_01HX4V2K8P"
@@ -111,13 +111,14 @@ def assert_listing_works(address: str, total: int = 0) -> None:
 
 def test_kill_9_leaves_nothing_behind(start_up: StartUp) -> None:
     """Its parts die with it, so that a new one gets the same ports and the same database."""
-    up = start_up()
-    addresses = {"rest_address": up.url.removeprefix("http://"), "grpc_address": up.announced["gRPC"]}
-    parts = up.parts
-    up.signal(signal.SIGKILL)
-    up.end()
-    wait_until_gone(parts)
-    again = start_up(**addresses)
+    with hold_port() as rest, hold_port() as grpc:
+        addresses = {"rest_address": address_of(rest), "grpc_address": address_of(grpc)}
+        up = start_up(**addresses)
+        parts = up.parts
+        up.signal(signal.SIGKILL)
+        up.end()
+        wait_until_gone(parts)
+        again = start_up(**addresses)
     assert again.url == up.url
 
 
@@ -176,6 +177,7 @@ def submit_until_killed(up: UpProcess) -> tuple[dict[str, bytes], list[str]]:
     answers: dict[str, bytes] = {}
     unanswered: list[str] = []
     numbers = count()
+    answer_numbers = count(1)
     is_killed = Event()
 
     def stream(_index: int) -> None:
@@ -191,7 +193,7 @@ def submit_until_killed(up: UpProcess) -> tuple[dict[str, bytes], list[str]]:
                     unanswered.append(name)
                     return
                 answers[name] = answer.content
-                if len(answers) == ANSWERS_BEFORE_KILL:
+                if next(answer_numbers) == ANSWERS_BEFORE_KILL:  # true for one of the threads
                     for part in up.parts:
                         os.kill(part, signal.SIGKILL)
                     is_killed.set()

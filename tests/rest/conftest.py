@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -31,11 +32,13 @@ from mentorsync_gateway.pages import with_pages
 from tests import openapi
 from tests.databases import Databases
 from tests.rest.answers import wait_for_status
+from tests.server_process import hold_port
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 METHODS = ("ListSyncEvents", "GetMentorStatus", "SubmitEvent", "UpdateEvent", "DeleteEvent")
 FREE_PORT: Address = ("127.0.0.1", 0)
-STANDARD_ERROR = 2
+LOG = logging.getLogger("gateway")
+LOG.setLevel(logging.INFO)
 EXCHANGE_SECONDS = 20.0  # longer than any timeout of the gateway that a test waits for
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -68,8 +71,13 @@ def run() -> Iterator[Run]:
 
 
 def new_gateway(config: Config, environment: Mapping[str, str] | None = None) -> Envoy:
-    """A gateway that has not started. Its lines go to this process's standard error."""
-    return Envoy("the gateway", config, partial(os.write, STANDARD_ERROR), environment=environment)
+    """A gateway that has not started. Its lines are part of the test's log, which pytest shows if the test fails."""
+    return Envoy("the gateway", config, log_lines, environment=environment)
+
+
+def log_lines(lines: bytes) -> None:
+    """Not to standard error: some lines come between two tests, when that is the terminal."""
+    LOG.info(lines.decode(errors="replace"))
 
 
 async def stop_gateway(gateway: Envoy, seconds: float = END_SECONDS) -> None:
@@ -176,13 +184,6 @@ def embedded_gateway(
             yield gateway
 
 
-def free_address() -> Address:
-    with socket.socket() as probe:
-        probe.bind(FREE_PORT)
-        address: Address = probe.getsockname()
-        return address
-
-
 def wait_until_healthy(service: Service) -> None:
     """Returns once Envoy has asked the health service."""
     wait_for_status(f"{service.url}/healthz", httpx.codes.OK)
@@ -269,9 +270,10 @@ def released() -> Iterator[Event]:
 
 
 @pytest.fixture
-def dead_address() -> Address:
+def dead_address() -> Iterator[Address]:
     """An address where nobody listens."""
-    return free_address()
+    with hold_port() as holder:
+        yield holder.getsockname()
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_a_grpc_call_without_its_message_is_given_up(run: Run, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("part", METHODS)
-def test_the_death_of_a_part_ends_envoy(run: Run, tmp_path: Path, part: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_death_of_a_part_ends_envoy(run: Run, tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture) -> None:
     """The part's end is logged, and the process ends with a failure, so that its supervisor can report it."""
     trigger = tmp_path / "trigger"
     variables = {"MENTORSYNC_TEST_PART": part, "MENTORSYNC_TEST_TRIGGER": str(trigger)}
@@ -87,9 +87,8 @@ def test_the_death_of_a_part_ends_envoy(run: Run, tmp_path: Path, part: str, cap
         wait_until_healthy(Service("embedded", gateway.addresses["rest"]))
         trigger.touch()
         assert run(asyncio.wait_for(gateway.wait(), EXCHANGE_SECONDS)) == 1
-    captured = "".join(capfd.readouterr())
-    assert f"the {part} ended unexpectedly" in captured
-    assert "killed by the test" in captured
+    assert f"the {part} ended unexpectedly" in caplog.text
+    assert "killed by the test" in caplog.text
 
 
 def test_a_callers_grpc_timeout_means_nothing_over_rest(client: httpx.Client) -> None:

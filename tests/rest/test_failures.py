@@ -25,8 +25,12 @@ from tests.rest.answers import (
     serve_config,
     wait_for_status,
 )
+from tests.server_process import wait_until
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
+CALLS_IN_A_ROW = (
+    20  # on new connections, so that all of Envoy's workers get some: they see a change after /healthz does
+)
 
 
 def test_the_gateway_answers_503_if_no_server_can_be_reached(
@@ -44,11 +48,17 @@ def test_a_server_with_health_not_serving_gets_no_calls(start_gateway: StartGate
     wait_for_status(f"{url}/healthz", 200)
     stub.health.set(SERVICE, health_pb2.HealthCheckResponse.NOT_SERVING)
     wait_for_status(f"{url}/healthz", 503)
+    wait_until(lambda: all(is_unavailable(url + BASE) for _ in range(CALLS_IN_A_ROW)), "refusals of all workers")
+    stub.metadata.clear()
     assert_unavailable(httpx.get(url + BASE))
     assert stub.metadata == []
     stub.health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
     wait_for_status(f"{url}/healthz", 200)
-    wait_for_status(url + BASE, 200)  # Envoy's workers see the change a moment after /healthz does
+    wait_for_status(url + BASE, 200)
+
+
+def is_unavailable(url: str) -> bool:
+    return httpx.get(url).status_code == httpx.codes.SERVICE_UNAVAILABLE
 
 
 def test_the_error_of_an_overloaded_server_reaches_the_caller(start_gateway: StartGateway, stub: Any) -> None:

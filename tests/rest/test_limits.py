@@ -22,7 +22,7 @@ FREE_PORT: Address = ("127.0.0.1", 0)
 NOWHERE: list[Address] = [("127.0.0.1", 1)]
 MOST_CONNECTIONS, MOST_REST_CONNECTIONS = 200, 190  # 95 %: from 90 % on, idle connections are closed soonest
 WAIT_SECONDS = 20
-MOST_REFUSED_SECONDS = 3  # of a newcomer while idle callers hold all connections: they must be idle for a second
+MOST_REFUSED_SECONDS = 10  # of a newcomer while idle callers hold all connections; usually they may be idle for 300 s
 NEWCOMERS = 5
 
 StartGateway = Callable[[Config], Envoy]

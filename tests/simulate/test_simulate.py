@@ -18,7 +18,7 @@ from mentorsync.simulate.plan import make_plan
 from mentorsync.simulate.verdict import Verdict, judge
 from mentorsync.simulate.view import FeedEvent
 
-from tests.server_process import WAIT_SECONDS, Database, command, environment, wait_until
+from tests.server_process import WAIT_SECONDS, Database, address_of, command, environment, hold_port, wait_until
 from tests.up_process import UpProcess, wait_until_gone
 
 KEPT = "doubled 0, lost 0, feed gaps 0: passed"
@@ -39,10 +39,11 @@ def simulate(url: str, *flags: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit status, and the last line of each output."""
-    try:
-        output, errors = process.communicate(timeout=3 * WAIT_SECONDS)
-    finally:
-        process.kill()
+    with process:
+        try:
+            output, errors = process.communicate(timeout=WAIT_SECONDS)
+        finally:
+            process.kill()
     return process.returncode, (errors or output).splitlines()[-1]
 
 
@@ -50,11 +51,17 @@ def events(database: Database) -> int:
     return int(database.execute("SELECT count(*) FROM events")[0][0])
 
 
-def test_nothing_is_lost_when_the_service_is_killed(tmp_path: Path) -> None:
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where a service can be started again."""
+    with hold_port() as holder:
+        yield address_of(holder)
+
+
+def test_nothing_is_lost_when_the_service_is_killed(tmp_path: Path, address: str) -> None:
     """Kill -9 and a restart during the run: the phones repeat what was not answered, and the feed continues."""
     database = Database(tmp_path / "mentorsync.db")
-    up = UpProcess(database, tmp_path / "up.log", ())
-    address = up.url.removeprefix("http://")
+    up = UpProcess(database, tmp_path / "up.log", (), rest_address=address)
     fleet = simulate(up.url, "--phones", "100", "--duration", "5s")
     try:
         wait_until(lambda: events(database) >= 10, "events of the phones")
@@ -94,11 +101,11 @@ def test_a_service_that_does_not_run_is_one_line() -> None:
 
 def test_the_service_that_is_written_to_is_named_first() -> None:
     """Also if it cannot be reached: the line comes before any call."""
-    fleet = simulate("http://127.0.0.1:1")
-    try:
-        output, _ = fleet.communicate(timeout=WAIT_SECONDS)
-    finally:
-        fleet.kill()
+    with simulate("http://127.0.0.1:1") as fleet:
+        try:
+            output, _ = fleet.communicate(timeout=WAIT_SECONDS)
+        finally:
+            fleet.kill()
     assert output.splitlines()[0] == "writing events to http://127.0.0.1:1"
 
 
@@ -168,7 +175,8 @@ async def test_each_fault_is_found(
     api: type[Api], broken: set[str], up: UpProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each fault shows in its own counts, and a service without a fault passes."""
-    monkeypatch.setattr(verdict, "FEED_SECONDS", 1.0)
+    if "gaps" in broken:  # otherwise the last changes do arrive, on a busy machine later
+        monkeypatch.setattr(verdict, "FEED_SECONDS", 1.0)
     found = await judged(api(up.url, None))
     assert found.sent == found.answered > 20
     assert {name for name in ("refused", "unanswered", "doubled", "lost", "gaps") if getattr(found, name)} == broken

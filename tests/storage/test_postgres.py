@@ -324,7 +324,7 @@ class TestCutAtCommit:
         self, url: str, proxy: CommitProxy, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The batch is looked up even if the wait for the answer took all the time for retries."""
-        monkeypatch.setattr(connections, "SILENCE_SECONDS", 0.3)
+        monkeypatch.setattr(connections, "SILENCE_SECONDS", 2.0)  # the look-up needs an answer within it, too
         monkeypatch.setattr(store_module, "RETRY_SECONDS", 0.1)
         before = execute(url, "SELECT count(*) FROM events")[0][0]
         proxy.swallow_answer()

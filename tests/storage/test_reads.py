@@ -12,6 +12,7 @@ from mentorsync.storage import reader
 from mentorsync.storage.errors import OverloadedError, StorageUnavailableError
 from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
 from mentorsync.storage.rows import Row
+from mentorsync.time_limits import ANSWER_SECONDS
 
 from tests.storage.opened import MENTOR_ID, START, WAIT_SECONDS, OpenedStorage
 
@@ -162,7 +163,7 @@ async def test_too_many_deep_pages_are_refused_at_once(storage: OpenedStorage, h
     """As overload, not as an outage; those that wait are answered, and then there is room again."""
     waiting = [asyncio.create_task(storage.reader.page(1, 1, None)) for _ in range(reader.MAX_DEEP_READS)]
     await asyncio.sleep(0)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(ANSWER_SECONDS / 2):
         with pytest.raises(OverloadedError):
             await storage.reader.page(1, 1, None)
     held_queries.release()

@@ -28,6 +28,6 @@ async def test_a_server_that_is_killed_while_it_starts_is_reported(monkeypatch: 
     """It could not log the cause itself: the kernel kills, for example, when there is no memory."""
     monkeypatch.setattr(server, "COMMAND", ("sh", "-c", "kill -KILL $$"))
     part = server.Server(resolve(Namespace(), server.SERVER_SETTINGS, {}), list, None)
-    with pytest.raises(PartError, match="the server was ended by SIGKILL") as raised:
+    with pytest.raises(PartError, match="the server ended by SIGKILL") as raised:
         await part.start()
     assert raised.value.status == 1

@@ -65,19 +65,30 @@ def _problem(setting: str, address: tuple[str, int]) -> str | None:
     return None
 
 
-def with_free_ports(settings: Namespace, *names: Setting) -> Namespace:
-    """The settings with a free port where one of these has port 0: an embedded server cannot report what it bound."""
-    addresses = {setting.name: find_free_port(getattr(settings, setting.name)) for setting in names}
-    return Namespace(**vars(settings) | addresses)
+@contextmanager
+def with_free_ports(settings: Namespace, *names: Setting) -> Iterator[Namespace]:
+    """The settings with a free port where one of these has port 0: an embedded server cannot report what it bound.
+
+    They are held during the block: nobody else gets such a port before its server listens, or between two starts of it.
+    """
+    with ExitStack() as stack:
+        given = {setting.name: getattr(settings, setting.name) for setting in names}
+        free = {name: stack.enter_context(_with_free_port(address)) for name, address in given.items()}
+        yield Namespace(**vars(settings) | free)
 
 
-def find_free_port(address: Address) -> Address:
-    """The address, with a port that is free now if its port is 0."""
+@contextmanager
+def _with_free_port(address: Address) -> Iterator[Address]:
+    """The address, with a free port if its port is 0. The kernel gives a port that a socket holds to nobody else, but a
+    server that asks for this very port may listen there if both set SO_REUSEADDR, as Envoy and the metrics server do.
+    """
     if address.port:
-        return address
-    with socket.socket(_family(address.host)) as probe:
-        probe.bind(address)
-        return Address(address.host, probe.getsockname()[1])
+        yield address
+        return
+    with socket.socket(_family(address.host)) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(address)
+        yield Address(address.host, holder.getsockname()[1])
 
 
 @contextmanager

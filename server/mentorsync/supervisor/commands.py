@@ -6,6 +6,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from mentorsync_gateway.config import Config, list_path, listener_addresses, separate, shared, without_access_log
@@ -114,20 +115,20 @@ async def _migrate(settings: Namespace, output: Output) -> int:
 
 async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_socket: Path) -> None:
     """One process: Envoy, with the service inside. The service serves gRPC's health and reflection on the socket."""
-    settings = with_free_ports(settings, METRICS_ADDRESS)
-    config = _embedded_config(settings, health_socket)
-    descriptor = supervisor.output.dropped_lines.descriptor
-    envoy = Envoy(
-        "the service",
-        config,
-        supervisor.output.write_log,
-        environment=_embedded_environment(settings, health_socket) | {VARIABLE: str(descriptor)},
-        descriptors=[descriptor],
-    )
-    await supervisor.start(envoy)
-    addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": settings.metrics_address}
-    await _announce(settings, supervisor, envoy.addresses, [addresses])
-    await watch([envoy], [], supervisor.output.say)
+    with with_free_ports(settings, METRICS_ADDRESS) as own:
+        config = _embedded_config(own, health_socket)
+        descriptor = supervisor.output.dropped_lines.descriptor
+        envoy = Envoy(
+            "the service",
+            config,
+            supervisor.output.write_log,
+            environment=_embedded_environment(own, health_socket) | {VARIABLE: str(descriptor)},
+            descriptors=[descriptor],
+        )
+        await supervisor.start(envoy)
+        addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": own.metrics_address}
+        await _announce(own, supervisor, envoy.addresses, [addresses])
+        await watch([envoy], [], supervisor.output.say)
 
 
 async def _run_replicas(settings: Namespace, supervisor: Supervisor, directory: Path) -> None:
@@ -137,10 +138,15 @@ async def _run_replicas(settings: Namespace, supervisor: Supervisor, directory: 
     """
     output = supervisor.output
     others = _with_port_0(settings, GATEWAY_ADMIN_ADDRESS, METRICS_ADDRESS)
-    with held(listener_addresses(_embedded_config(settings, directory / "health.sock"))) as ports:
-        first = _replica(settings, ports, directory, output, exports_dropped_lines=True)
-        replicas = [first, *(_replica(others, ports, directory, output) for _ in range(settings.replicas - 1))]
-        keeper = Replicas(replicas, lambda: _replica(others, ports, directory, output), supervisor)
+    with ExitStack() as stack:
+        ports = stack.enter_context(held(listener_addresses(_embedded_config(settings, directory / "health.sock"))))
+        own, *rest, stand_in = [
+            stack.enter_context(with_free_ports(each, GATEWAY_ADMIN_ADDRESS, METRICS_ADDRESS))
+            for each in (settings, *[others] * settings.replicas)
+        ]
+        first = _replica(own, ports, directory, output, exports_dropped_lines=True)
+        replicas = [first, *(_replica(each, ports, directory, output) for each in rest)]
+        keeper = Replicas(replicas, lambda: _replica(stand_in, ports, directory, output), supervisor)
         await supervisor.start(*replicas)
         grpc = first.addresses["service_grpc"]
         servers = [{"grpc": grpc, **replica.own_addresses} for replica in replicas]
@@ -157,7 +163,6 @@ def _replica(
     exports_dropped_lines: bool = False,
 ) -> Replica:
     """One of the replicas exports the number of lines that the supervisor dropped, with its own metrics."""
-    settings = with_free_ports(settings, GATEWAY_ADMIN_ADDRESS, METRICS_ADDRESS)
     health_socket = directory / f"health-{settings.gateway_admin_address.port}.sock"
     config = shared(_embedded_config(settings, health_socket), ports)
     environment = _embedded_environment(settings, health_socket)

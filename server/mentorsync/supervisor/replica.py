@@ -7,7 +7,7 @@ from mentorsync_gateway.config import Config
 
 from mentorsync.supervisor.admin import ADMIN_FAILURES, AdminClient
 from mentorsync.supervisor.envoy import Envoy
-from mentorsync.supervisor.part import Address, PartError
+from mentorsync.supervisor.part import Address, PartError, cause_of_end
 from mentorsync.supervisor.relay import Write
 from mentorsync.time_limits import MAX_FAILED_PINGS, PING_PAUSE_SECONDS, PING_SECONDS, READY_SECONDS
 
@@ -53,7 +53,7 @@ class Replica(Envoy):
     async def _wait_until_healthy(self) -> None:
         while not await self._is_healthy():
             if self.has_ended:
-                raise PartError(f"{self.name} ended with status {await self.wait()} before it was healthy")
+                raise PartError(f"{self.name} ended {cause_of_end(await self.wait())} before it was healthy")
             await asyncio.sleep(POLL_SECONDS)
 
     async def wait_until_hung(self) -> None:

@@ -23,7 +23,7 @@ from mentorsync.config import (
 from mentorsync.dropped_lines import VARIABLE, DroppedLines
 from mentorsync.kinds import parse_address
 from mentorsync.supervisor.child import Child
-from mentorsync.supervisor.part import Address, PartError
+from mentorsync.supervisor.part import Address, PartError, cause_of_end
 from mentorsync.supervisor.relay import Relay, Write
 
 COMMAND = (sys.executable, "-m", "mentorsync", "serve")
@@ -96,4 +96,4 @@ class Server:
 
 def _failed_start(name: str, status: int) -> PartError:
     """The log lines of a server show why it ended, unless a signal ended it."""
-    return PartError("", status) if status >= 0 else PartError(f"{name} was ended by {signal.Signals(-status).name}")
+    return PartError("", status) if status >= 0 else PartError(f"{name} ended {cause_of_end(status)}")
