@@ -15,6 +15,7 @@ from mentorsync.supervisor.part import Address
 TIMEOUT_SECONDS = 2.0  # Envoy answers from its main thread, which is idle except while it loads a configuration
 ADMIN_FAILURES = (OSError, HTTPException, ValueError)  # what calls raise while Envoy is not there
 NOT_WAITED_FOR = re.compile(r"cluster\.(health_and_reflection|mentorsync_streams)\.upstream_rq_active")
+HEALTHY_SERVERS = r"cluster\.mentorsync\.membership_healthy"
 ACTIVE_FILTER = rf"^(http\.(rest|grpc)\.downstream_(rq|cx)_active|{NOT_WAITED_FOR.pattern})$"
 
 
@@ -60,6 +61,12 @@ class AdminClient:
         cluster = next(one for one in clusters if one["name"] == "mentorsync")
         health: Mapping[str, Any] = cluster["host_statuses"][0]["health_status"]
         return health
+
+    async def healthy_servers(self) -> int:
+        """How many servers Envoy can send calls to."""
+        reply = await self._call("GET", f"/stats?format=json&filter=^{HEALTHY_SERVERS}$")
+        (stat,) = json.loads(reply)["stats"]
+        return int(stat["value"])
 
     async def fail_health_check(self) -> None:
         """Makes /healthz answer 503, so that load balancers stop sending requests."""

@@ -1,5 +1,6 @@
 """The parts that `mentorsync up` and `mentorsync gateway` run, and their settings."""
 
+import asyncio
 import json
 import os
 import sys
@@ -46,6 +47,7 @@ from mentorsync.supervisor.restart import watch
 from mentorsync.supervisor.security import check_servers_are_hidden, with_security
 from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
+from mentorsync.supervisor.upstreams import report_upstreams
 
 APPLICATION = "mentorsync.embedded:app"
 EMBEDDED_SETTINGS = (
@@ -93,7 +95,11 @@ async def gateway(settings: Namespace, output: Output) -> int:
         addresses = {name: str(Address(*address)) for name, address in envoy.addresses.items()}
         upstreams = [str(upstream) for upstream in settings.upstream]
         output.print(json.dumps({"event": "ready"} | addresses | {"upstreams": upstreams}))
-        await watch([envoy], [], output.say)
+        reporting = asyncio.create_task(report_upstreams(envoy, settings.upstream, output.say))
+        try:
+            await watch([envoy], [], output.say)
+        finally:
+            reporting.cancel()
 
     with tempfile.TemporaryDirectory(prefix="mentorsync-") as directory:  # readable by this user alone
         return await Supervisor(output).run(work)

@@ -100,6 +100,10 @@ class Envoy:
         """As `drain`, while others serve on the same addresses: /healthz stays 200, since the addresses are served."""
         await self._drain(deadline, reports_unready=False)
 
+    async def has_healthy_server(self) -> bool:
+        """Raises one of ADMIN_FAILURES if Envoy does not answer."""
+        return bool(await self._admin.healthy_servers())
+
     async def kill(self) -> None:
         if self._child is not None:
             self._child.send_signal(signal.SIGKILL)
