@@ -51,7 +51,7 @@ def submit_event(
     """Always has a key: the transport may repeat the call, and the event must not be recorded twice."""
     request = pb.SubmitEventRequest(
         mentor_id=mentor_id,
-        event_type=pb.EventType.Value(event_type),
+        event_type=pb.EventType.Value(EventType(event_type)),
         reason=reason,
         client_timestamp=messages.timestamp_of(client_timestamp),
     )

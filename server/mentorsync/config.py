@@ -2,7 +2,7 @@
 
 import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -160,8 +160,13 @@ def misspelt(settings: Iterable[Setting], environment: Mapping[str, str] = os.en
     """
     known = [setting.variable.removeprefix(PREFIX) for setting in settings]
     given = [name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX)]
-    similar = {name: get_close_matches(name, known, 1, SIMILARITY) for name in given if name not in known}
-    return {PREFIX + name: PREFIX + matches[0] for name, matches in similar.items() if matches}
+    similar = {name: _similar(name, known) for name in given if name not in known}
+    return {PREFIX + name: PREFIX + names[0] for name, names in similar.items() if names}
+
+
+def _similar(name: str, known: Sequence[str]) -> list[str]:
+    """The names that may have been meant, such as TLS_CERTIFICATE by TLS_CERT. The first is the most likely one."""
+    return [one for one in known if one.startswith(name)] or get_close_matches(name, known, 1, SIMILARITY)
 
 
 def variables(values: Namespace, settings: tuple[Setting, ...]) -> dict[str, str]:

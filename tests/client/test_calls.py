@@ -60,6 +60,11 @@ async def test_a_time_without_a_zone_is_refused(client: Any, mentor_id: str) -> 
         await client.submit_event(mentor_id, EventType.PAUSE, client_timestamp=naive)
 
 
+async def test_text_that_is_no_event_type_is_refused(client: Any, mentor_id: str) -> None:
+    with pytest.raises(ValueError, match="'pause' is not a valid EventType"):
+        await client.submit_event(mentor_id, "pause")
+
+
 @pytest.mark.parametrize("key", ["Zoë", "key\n"])
 async def test_text_that_metadata_cannot_hold_is_refused(client: Any, mentor_id: str, key: str) -> None:
     """Otherwise grpc reports an internal error. A token from a file may end in a line feed."""

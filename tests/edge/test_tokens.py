@@ -56,6 +56,14 @@ def test_a_valid_token_is_let_in(secured: Secured) -> None:
     assert list_over_grpc(secured, bearer(secured.issuer.token())).pagination.page == 1
 
 
+def test_the_scheme_may_be_in_lower_case(secured: Secured) -> None:
+    """RFC 9110 compares schemes without regard to case."""
+    headers = {"authorization": f"bearer {secured.issuer.token()}"}
+    with secured.rest() as client:
+        assert client.get(BASE, headers=headers).status_code == httpx.codes.OK
+    assert list_over_grpc(secured, headers).pagination.page == 1
+
+
 def test_no_token_is_refused(secured: Secured) -> None:
     """The challenge names no error, as RFC 6750 wants it. Unknown paths and methods are refused as well."""
     with secured.rest() as client:

@@ -71,6 +71,10 @@ def test_misspelt_variables_are_found() -> None:
         "MENTORSYNC_PAGE": "MENTORSYNC_PAGES",
         "MENTORSYNC_REST_ADDRES": "MENTORSYNC_REST_ADDRESS",
     }
+    assert misspelt(ALL, {"MENTORSYNC_LOG": "", "MENTORSYNC_GATEWAY_GRPC": ""}) == {
+        "MENTORSYNC_LOG": "MENTORSYNC_LOG_LEVEL",
+        "MENTORSYNC_GATEWAY_GRPC": "MENTORSYNC_GATEWAY_GRPC_ADDRESS",
+    }
     for service in ("", "REST_", "GRPC_", "METRICS_"):
         names = ("PORT", "SERVICE_HOST", "SERVICE_PORT", "PORT_8080_TCP", "PORT_8080_TCP_ADDR", "PORT_8080_TCP_PROTO")
         assert misspelt(ALL, {f"MENTORSYNC_{service}{name}": "" for name in names}) == {}

@@ -59,7 +59,8 @@ def _filter(jwt: Jwt) -> Config:
         "require_expiration": True,
         "jwt_cache_config": {"jwt_cache_size": CACHED_TOKENS},
         # Named, because by default a token in the query is accepted too, and queries end up in logs.
-        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        # Some callers write the scheme in lower case, and RFC 9110 (11.1) allows it.
+        "from_headers": [{"name": "authorization", "value_prefix": f"{scheme} "} for scheme in ("Bearer", "bearer")],
         "claim_to_headers": [{"header_name": header, "claim_name": claim} for header, claim in CLAIMS.items()],
         "remote_jwks": {
             "http_uri": {"uri": jwt.jwks if is_url(jwt.jwks) else f"http://{KEYS}/", "cluster": KEYS, "timeout": "5s"},
