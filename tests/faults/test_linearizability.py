@@ -25,7 +25,6 @@ from tests.storage.model import ALLOWED_FROM, Event, Model, Refusal, Submit
 
 CLIENTS = 16
 CALLS = 50  # of each client
-FEW_CALLS = 12  # enough to find out servers that do not lock
 MENTOR_IDS = ("mntr_1", "mntr_2")
 RECENT_EVENTS = 4  # what updates and deletes meet on
 IMPATIENT_SECONDS = 0.003  # some callers give up while their call is under way
@@ -143,7 +142,7 @@ async def test_two_servers_are_linearizable(url: str, connect: Connect) -> None:
 async def test_two_servers_that_do_not_lock_the_log_are_not_linearizable(url: str, connect: Connect) -> None:
     """The check fails for servers without the lock."""
     execute(url, "DROP INDEX events_revision")  # it is unique, and would reject what such servers write
-    calls = await calls_to_two_servers(url, connect, FEW_CALLS, "without-lock")
+    calls = await calls_to_two_servers(url, connect, CALLS, "without-lock")
     with pytest.raises(ViolationError):
         check(calls, revisions_in(url))
 
