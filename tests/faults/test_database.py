@@ -16,6 +16,8 @@ from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage.postgres import heads
 from mentorsync.storage.postgres.engine import PostgresEngine
+from mentorsync.storage.postgres.store import PostgresStore
+from mentorsync.storage.store import Commit
 
 from tests.faults.damage import check_database
 from tests.faults.load import CALL_SECONDS, Load, Submit, UnavailableError, grpc_submit, rest_submit
@@ -225,11 +227,15 @@ async def test_replicas_that_hang_inside_a_batch(postgres: PostgresServer, conne
     check_database(url, *loads)
 
 
-async def test_a_standby_that_hangs(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A COMMIT waits for its synchronous standby for longer than a server may keep the log, and then succeeds."""
-    monkeypatch.setattr(
-        heads, "LOCK_LOG_WITH_LIMIT", f"{heads.LOCK_LOG}, set_config('transaction_timeout', '0.1s', true)"
-    )
+class WaitingBatch(NamedTuple):
+    store: PostgresStore
+    batch: asyncio.Task[Commit]
+    standby: PostgresServer
+
+
+@asynccontextmanager
+async def waiting_for_a_standby(postgres: PostgresServer, submit: SubmitOperation) -> AsyncIterator[WaitingBatch]:
+    """A batch with this operation, whose COMMIT waits for a synchronous standby that is frozen."""
     engine = PostgresEngine(postgres.url("mentorsync"))
     standby = await asyncio.to_thread(postgres.standby)
     try:
@@ -237,31 +243,32 @@ async def test_a_standby_that_hangs(postgres: PostgresServer, monkeypatch: pytes
         postgres.execute("SELECT pg_reload_conf()")
         standby.freeze()
         store = engine.open_store()
-        submit = SubmitOperation("mntr_1", EventType.PAUSE, "", None, "key")
         batch = asyncio.create_task(asyncio.to_thread(store.transact, [submit]))
         while not postgres.execute(WAITS_FOR_THE_STANDBY):
             await asyncio.sleep(POLL_SECONDS)
-        assert not batch.done()
-        standby.thaw()
-        assert (await batch).outcomes == store.transact([submit]).outcomes
+        yield WaitingBatch(store, batch, standby)
     finally:
         engine.close()
         standby.stop()
 
 
+async def test_a_standby_that_hangs(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A COMMIT waits for its synchronous standby for longer than a server may keep the log, and then succeeds."""
+    monkeypatch.setattr(
+        heads, "LOCK_LOG_WITH_LIMIT", f"{heads.LOCK_LOG}, set_config('transaction_timeout', '0.1s', true)"
+    )
+    submit = SubmitOperation("mntr_1", EventType.PAUSE, "", None, "key")
+    async with waiting_for_a_standby(postgres, submit) as (store, batch, standby):
+        assert not batch.done()
+        standby.thaw()
+        assert (await batch).outcomes == store.transact([submit]).outcomes
+
+
 async def test_a_commit_that_is_cut_off_while_it_waits_for_a_standby(postgres: PostgresServer) -> None:
     """The primary shows the batch before the standby has it. The answer comes once the standby has it, too."""
-    engine = PostgresEngine(postgres.url("mentorsync"))
-    standby = await asyncio.to_thread(postgres.standby)
-    try:
-        postgres.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
-        postgres.execute("SELECT pg_reload_conf()")
-        standby.freeze()
-        store = engine.open_store()
-        submit = SubmitOperation("mntr_1", EventType.PAUSE, "", None, None)
-        batch = asyncio.create_task(asyncio.to_thread(store.transact, [submit]))
-        while not (cut := postgres.execute(WAITS_FOR_THE_STANDBY)):
-            await asyncio.sleep(POLL_SECONDS)
+    submit = SubmitOperation("mntr_1", EventType.PAUSE, "", None, None)
+    async with waiting_for_a_standby(postgres, submit) as (_, batch, standby):
+        cut = postgres.execute(WAITS_FOR_THE_STANDBY)
         postgres.execute(END_ALL)
         while postgres.execute(WAITS_FOR_THE_STANDBY) in ([], cut) and not batch.done():
             await asyncio.sleep(POLL_SECONDS)
@@ -269,9 +276,6 @@ async def test_a_commit_that_is_cut_off_while_it_waits_for_a_standby(postgres: P
         standby.thaw()
         assert (await batch).head.last_revision == 1
         assert postgres.execute("SELECT count(*) FROM events", "mentorsync") == [(1,)]
-    finally:
-        engine.close()
-        standby.stop()
 
 
 async def test_a_standby_that_lacks_a_batch_is_not_asked_for_its_outcome(
