@@ -15,7 +15,7 @@ from mentorsync.supervisor.part import Address
 TIMEOUT_SECONDS = 2.0  # Envoy answers from its main thread, which is idle except while it loads a configuration
 ADMIN_FAILURES = (OSError, HTTPException, ValueError)  # what calls raise while Envoy is not there
 NOT_WAITED_FOR = re.compile(r"cluster\.(health_and_reflection|mentorsync_streams)\.upstream_rq_active")
-HEALTHY_SERVERS = r"cluster\.mentorsync\.membership_healthy"
+HEALTHY_SERVERS = r"^cluster\.mentorsync\.membership_healthy$"
 ACTIVE_FILTER = rf"^(http\.(rest|grpc)\.downstream_(rq|cx)_active|{NOT_WAITED_FOR.pattern})$"
 
 
@@ -46,8 +46,7 @@ class AdminClient:
         return {status["name"]: _address(status["local_address"]) for status in bound}
 
     async def activity(self) -> Activity:
-        reply = await self._call("GET", f"/stats?format=json&filter={ACTIVE_FILTER}")
-        stats = {stat["name"]: stat["value"] for stat in json.loads(reply)["stats"]}
+        stats = await self._stats(ACTIVE_FILTER)
         endless = sum(value for name, value in stats.items() if NOT_WAITED_FOR.fullmatch(name))
         connections, requests = (
             sum(value for name, value in stats.items() if name.endswith(f".downstream_{kind}_active"))
@@ -64,9 +63,8 @@ class AdminClient:
 
     async def healthy_servers(self) -> int:
         """How many servers Envoy can send calls to."""
-        reply = await self._call("GET", f"/stats?format=json&filter=^{HEALTHY_SERVERS}$")
-        (stat,) = json.loads(reply)["stats"]
-        return int(stat["value"])
+        (number,) = (await self._stats(HEALTHY_SERVERS)).values()
+        return number
 
     async def fail_health_check(self) -> None:
         """Makes /healthz answer 503, so that load balancers stop sending requests."""
@@ -79,6 +77,11 @@ class AdminClient:
     async def close_listeners(self) -> None:
         """Refuses new connections. Envoy still serves those that exist."""
         await self._call("POST", "/drain_listeners")
+
+    async def _stats(self, names: str) -> dict[str, int]:
+        """The stats whose names match a regular expression."""
+        reply = await self._call("GET", f"/stats?format=json&filter={names}")
+        return {stat["name"]: stat["value"] for stat in json.loads(reply)["stats"]}
 
     async def _call(self, method: str, path: str) -> bytes:
         return await asyncio.to_thread(self._exchange, method, path)
