@@ -25,34 +25,26 @@ logger = logging.getLogger(__name__)
 
 
 class CallLine(NamedTuple):
-    """The log line of one call. ended: seconds since the Unix epoch."""
+    """The log line of a call, or of an event in its life. Made into text by the log's thread.
 
-    ended: float
-    method: str
-    code: str
-    seconds: float
-    request_id: str
-
-    def __str__(self) -> str:
-        return (
-            f'{{"time":"{timestamp(self.ended)}","level":"info","logger":"calls","event":"call","method":"{self.method}",'
-            f'"code":"{self.code}","duration_ms":{self.seconds * 1000:.3f},"request_id":{json.dumps(self.request_id)}}}'
-        )
-
-
-class EventLine(NamedTuple):
-    """The log line of an event in the life of a call. time: seconds since the Unix epoch."""
+    time: seconds since the Unix epoch. seconds: the duration.
+    """
 
     time: float
     event: str
     method: str
     request_id: str
-    outcome: str = ""  # the further fields
+    code: str | None = None
+    reason: str | None = None
+    seconds: float | None = None
 
     def __str__(self) -> str:
+        code = "" if self.code is None else f',"code":"{self.code}"'
+        reason = "" if self.reason is None else f',"reason":{json.dumps(self.reason)}'
+        duration = "" if self.seconds is None else f',"duration_ms":{self.seconds * 1000:.3f}'
         return (
             f'{{"time":"{timestamp(self.time)}","level":"info","logger":"calls","event":"{self.event}",'
-            f'"method":"{self.method}"{self.outcome},"request_id":{json.dumps(self.request_id)}}}'
+            f'"method":"{self.method}"{code}{reason}{duration},"request_id":{json.dumps(self.request_id)}}}'
         )
 
 
@@ -110,7 +102,7 @@ class Service:
         task = asyncio.current_task()
         self._streams.add(task)
         started = time.perf_counter()
-        self._log_event("stream began", method, context.request_id)
+        self._write(CallLine(time.time(), "stream began", method.name, context.request_id))
         code, reason = code_pb2.CANCELLED, "it was cut off"
         try:
             self._check_token(context)
@@ -125,26 +117,26 @@ class Service:
         finally:
             self._streams.discard(task)
             seconds = time.perf_counter() - started
-            outcome = f',"code":"{CODE_NAMES[code]}","reason":{json.dumps(reason)},"duration_ms":{seconds * 1000:.3f}'
-            self._log_event("stream ended", method, context.request_id, outcome)
+            end = (CODE_NAMES[code], reason, seconds)
+            self._write(CallLine(time.time(), "stream ended", method.name, context.request_id, *end))
 
     def log_undelivered(self, method: Method, request_id: str) -> None:
         """Logs that a unary call succeeded after its caller had disconnected. The gateway knows only that it had."""
-        self._log_event("caller disconnected", method, request_id, ',"code":"OK"')
+        self._write(CallLine(time.time(), "caller disconnected", method.name, request_id, CODE_NAMES[code_pb2.OK]))
 
     def _check_token(self, context: CallContext) -> None:
         if self._requires_token and context.principal is Group.ANYONE:
             raise TokenRequiredError
 
-    def _log_event(self, event: str, method: Method, request_id: str, outcome: str = "") -> None:
+    def _write(self, line: CallLine) -> None:
         if self._log:
-            self._log.write(EventLine(time.time(), event, method.name, request_id, outcome))
+            self._log.write(line)
 
     def _observe(self, name: str, code: int, seconds: float, request_id: str) -> None:
         code_name = CODE_NAMES[code]
         self._metrics.observe_call(name, code_name, seconds)
         if self._call_log:
-            self._call_log.write(CallLine(time.time(), name, code_name, seconds, request_id))
+            self._call_log.write(CallLine(time.time(), "call", name, request_id, code_name, None, seconds))
 
 
 def _status_of_failure(error: Exception, method: Method, context: CallContext) -> status_pb2.Status:
