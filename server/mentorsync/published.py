@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from mentorstatus.v1 import mentor_status_sync_pb2 as pb
 
-from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
+from mentorsync.storage.reader import EventRow, Page, Snapshot
 
 LENGTH_DELIMITED = 2  # the wire type of strings and messages
 GROUP_BITS = 7  # a varint has 7 bits of its number in each byte
@@ -40,7 +40,7 @@ def encoded_snapshot(snapshot: Snapshot) -> bytes:
     return start.SerializeToString() + encoded_events(start.PENDING_EVENTS_FIELD_NUMBER, snapshot.pending_events)
 
 
-def encoded_events(field_number: int, events: Sequence[PublishedEvent]) -> bytes:
+def encoded_events(field_number: int, events: Sequence[EventRow]) -> bytes:
     """The events as the values of a repeated field. Each takes fewer than 128 bytes, so its length is one byte.
 
     The text below has one character for each byte. All ids are ASCII.

@@ -10,6 +10,7 @@ from mentorsync.domain.operations import DeleteOperation, Operation, SubmitOpera
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType
 from mentorsync.storage.engine import Engine
+from mentorsync.storage.reader import EventRow
 from mentorsync.storage.store import Commit, Store
 from mentorsync.storage.writer import Writer
 
@@ -96,6 +97,10 @@ def commit(store: Store, operations: Sequence[Operation]) -> Commit:
     return result
 
 
+def ids_of(rows: Sequence[EventRow]) -> list[str]:
+    return [sync_event_id for sync_event_id, *_ in rows]
+
+
 class OpenedStorage:
     """An engine with its writer and reader. `batches` are the sizes of the batches that were announced so far."""
 
@@ -156,7 +161,7 @@ class OpenedStorage:
         page = 1
         while True:
             result = await self.reader.page(page, 100, mentor_id)
-            ids += [event.sync_event_id for event in result.events]
+            ids += ids_of(result.events)
             if not result.events:
                 assert result.total == len(ids)
                 return ids

@@ -18,7 +18,7 @@ from mentorsync.storage.postgres.store import PostgresStore
 
 from tests.databases import execute
 from tests.storage.commit_proxy import CommitProxy
-from tests.storage.opened import MENTOR_ID, commit
+from tests.storage.opened import MENTOR_ID, commit, ids_of
 
 WAIT_SECONDS = 10
 COMMITS = 600  # many times what a page of the table or of an index holds
@@ -157,8 +157,8 @@ class TestFirstPending:
         reader = engine.open_reader()
         pending = [first.sync_event_id, third.sync_event_id]
         for shown in (await reader.page(1, 20, None), await reader.page(1, 20, MENTOR_ID)):
-            assert [event.sync_event_id for event in shown.events] == pending
-        assert [event.sync_event_id for event in (await reader.snapshot(MENTOR_ID)).pending_events] == pending
+            assert ids_of(shown.events) == pending
+        assert ids_of((await reader.snapshot(MENTOR_ID)).pending_events) == pending
 
     async def test_where_nothing_is_pending_the_next_event_is_shown(
         self, url: str, engine: PostgresEngine, store: PostgresStore
@@ -168,8 +168,8 @@ class TestFirstPending:
         written(store, DeleteOperation(first.sync_event_id))
         assert execute(url, BOUND) == [(3,)]
         (second,) = written(store, submit())
-        (shown,) = (await engine.open_reader().page(1, 20, None)).events
-        assert shown.sync_event_id == second.sync_event_id
+        page = await engine.open_reader().page(1, 20, None)
+        assert ids_of(page.events) == [second.sync_event_id]
 
     @pytest.mark.parametrize("seed", range(3))
     async def test_pages_show_all_that_is_pending_whatever_happened(
@@ -188,7 +188,7 @@ class TestFirstPending:
             events += [event for event in written(store, *operations) if event.sequence == event.revision]
             pending = [sync_event_id for (sync_event_id,) in execute(url, PENDING_IDS)]
             page = await reader.page(1, 100, None)
-            assert [event.sync_event_id for event in page.events] == pending[:100]
+            assert ids_of(page.events) == pending[:100]
             assert page.total == len(pending)
             ((first,),), ((bound,),) = execute(url, FIRST_PENDING), execute(url, BOUND)
             assert first is None or bound <= first

@@ -14,7 +14,7 @@ from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
 from mentorsync.storage.rows import Row
 from mentorsync.time_limits import ANSWER_SECONDS
 
-from tests.storage.opened import MENTOR_ID, START, WAIT_SECONDS, OpenedStorage
+from tests.storage.opened import MENTOR_ID, START, WAIT_SECONDS, OpenedStorage, ids_of
 
 PAUSE, RESUME, DEACTIVATE, ACTIVATE = EventType
 
@@ -46,7 +46,9 @@ async def test_pages_are_oldest_first_and_disjoint(storage: OpenedStorage) -> No
     events = await storage.submit_many(7)
     pages = [await storage.reader.page(page, 3, None) for page in (1, 2, 3)]
     assert [len(page.events) for page in pages] == [3, 3, 1]
-    assert [event.sync_event_id for page in pages for event in page.events] == [e.sync_event_id for e in events]
+    assert [sync_event_id for page in pages for sync_event_id in ids_of(page.events)] == [
+        e.sync_event_id for e in events
+    ]
     assert {page.total for page in pages} == {7}
 
 
@@ -71,7 +73,7 @@ async def test_only_pending_events_are_listed(storage: OpenedStorage) -> None:
     await storage.update(first, acknowledged=False)
     assert await storage.pending_ids() == [first.sync_event_id, third.sync_event_id]
     snapshot = await storage.reader.snapshot(MENTOR_ID)
-    assert [event.sync_event_id for event in snapshot.pending_events] == [first.sync_event_id, third.sync_event_id]
+    assert ids_of(snapshot.pending_events) == [first.sync_event_id, third.sync_event_id]
 
 
 async def test_a_mentors_page_counts_the_mentors_events(storage: OpenedStorage) -> None:
@@ -79,14 +81,14 @@ async def test_a_mentors_page_counts_the_mentors_events(storage: OpenedStorage) 
     await storage.submit_many(3, "mntr_one")
     (event,) = await storage.submit_many(1, "mntr_two")
     page = await storage.reader.page(1, 20, "mntr_two")
-    assert ([item.sync_event_id for item in page.events], page.total) == ([event.sync_event_id], 1)
+    assert (ids_of(page.events), page.total) == ([event.sync_event_id], 1)
 
 
 async def test_a_snapshot_holds_the_oldest_100(storage: OpenedStorage) -> None:
     """More pending events than that are left to the list."""
     events = await storage.submit_many(101)
     snapshot = await storage.reader.snapshot(MENTOR_ID)
-    assert [event.sync_event_id for event in snapshot.pending_events] == [e.sync_event_id for e in events[:100]]
+    assert ids_of(snapshot.pending_events) == [e.sync_event_id for e in events[:100]]
 
 
 async def test_a_mentor_without_pending_events_has_a_snapshot(storage: OpenedStorage) -> None:
@@ -119,7 +121,7 @@ async def test_deep_pages_are_read_off_the_event_loop(
     is_released.set()
     assert await deep == expected
     read = [*first_page.events, *expected.events]
-    assert [event.sync_event_id for event in read] == [event.sync_event_id for event in events[:2] + events[3:]]
+    assert ids_of(read) == [event.sync_event_id for event in events[:2] + events[3:]]
 
 
 class HeldQueries:
@@ -222,7 +224,7 @@ async def test_a_page_is_the_same_from_either_end(
     for page in range(1, 14):
         storage.reader._latest_total = known_total  # noqa: SLF001 - what it read last
         result = await storage.reader.page(page, limit, None)
-        assert [event.sync_event_id for event in result.events] == pending[(page - 1) * limit : page * limit]
+        assert ids_of(result.events) == pending[(page - 1) * limit : page * limit]
         assert result.total == 10
 
 
@@ -258,7 +260,7 @@ async def test_a_snapshot_is_of_one_moment(storage: OpenedStorage) -> None:
     changing = asyncio.create_task(change())
     while not changing.done():
         snapshot = await storage.reader.snapshot(MENTOR_ID)
-        newest = snapshot.pending_events[-1]
+        newest = PublishedEvent._make(snapshot.pending_events[-1])
         assert (newest.resulting_status, newest.server_timestamp) == (snapshot.status, snapshot.last_updated)
         await asyncio.sleep(0)
     await changing

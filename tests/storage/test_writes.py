@@ -11,7 +11,7 @@ from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.storage.engine import Engine
 
-from tests.storage.opened import MENTOR_ID, START, EventIds, OpenedStorage
+from tests.storage.opened import MENTOR_ID, START, EventIds, OpenedStorage, ids_of
 
 PAUSE, RESUME, DEACTIVATE, ACTIVATE = EventType
 Opened = Callable[[], AbstractAsyncContextManager[OpenedStorage]]
@@ -45,7 +45,7 @@ async def test_what_was_answered_is_there_after_reopening(opened: Opened) -> Non
         snapshot = await storage.reader.snapshot(MENTOR_ID)
         assert snapshot.status is MentorStatus.INACTIVE
         assert snapshot.last_updated == deleted.server_timestamp
-        assert [event.sync_event_id for event in snapshot.pending_events] == [submitted.sync_event_id]
+        assert ids_of(snapshot.pending_events) == [submitted.sync_event_id]
 
 
 async def test_the_effective_time_survives_deletion_and_reopening(opened: Opened) -> None:

@@ -90,7 +90,7 @@ def snapshot_fields(snapshot: Snapshot) -> dict[str, Any]:
         "status": STATUS_NAMES[snapshot.status],
         "is_eligible_for_assignment": snapshot.status.is_eligible_for_assignment,
         "last_updated": published_text(snapshot.last_updated),
-        "pending_events": [event_fields(event) for event in snapshot.pending_events],
+        "pending_events": [event_fields(PublishedEvent._make(row)) for row in snapshot.pending_events],
     }
 
 

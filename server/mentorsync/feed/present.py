@@ -40,7 +40,7 @@ class PresentState:
         for snapshot in snapshots:
             yield self._format.snapshot(snapshot)
             if len(snapshot.pending_events) >= SNAPSHOT_EVENTS:  # it may lack some
-                known = {event.sync_event_id for event in snapshot.pending_events}
+                known = {sync_event_id for sync_event_id, *_ in snapshot.pending_events}
                 async for changes in self._pending(snapshot.mentor_id):
                     if further := [change for change in changes if change.change.sync_event_id not in known]:
                         yield self._format.present(further)

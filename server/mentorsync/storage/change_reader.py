@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from mentorsync.domain.records import SyncEvent
 from mentorsync.domain.status import EventType, MentorStatus
-from mentorsync.storage.reader import Snapshot, published_events, wait_for_answer
+from mentorsync.storage.reader import Snapshot, event_rows, wait_for_answer
 from mentorsync.storage.rows import Row
 from mentorsync.time_limits import ANSWER_SECONDS
 
@@ -154,4 +154,4 @@ def _snapshots(rows: list[Row]) -> tuple[LogPosition, list[Snapshot]]:
 
 def _snapshot(head: Row, rows: list[Row]) -> Snapshot:
     mentor_id, status, last_updated = head
-    return Snapshot(mentor_id, MentorStatus(status), last_updated, published_events(rows, 3))
+    return Snapshot(mentor_id, MentorStatus(status), last_updated, event_rows(rows, 3))

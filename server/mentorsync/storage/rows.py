@@ -7,7 +7,7 @@ from mentorsync.domain.operations import Operation, SubmitOperation
 from mentorsync.domain.records import Mentor, SyncEvent
 from mentorsync.domain.status import EventType, MentorStatus
 
-Row = Sequence[Any]
+Row = tuple[Any, ...]
 
 
 def mentor_from_row(row: Row) -> Mentor:

@@ -8,7 +8,7 @@ from mentorsync.domain.records import SyncEvent as Record
 from mentorsync.domain.status import EventType as Type
 from mentorsync.domain.status import MentorStatus as Status
 from mentorsync.rpc.validation import MAX_REASON_CHARACTERS
-from mentorsync.storage.reader import Page, PublishedEvent, Snapshot
+from mentorsync.storage.reader import EventRow, Page, Snapshot
 from pydantic import AwareDatetime, BaseModel, Field
 
 MentorId = Annotated[str, Field(pattern=r"^mntr_[0-9A-Za-z]{1,40}$")]
@@ -91,13 +91,14 @@ class SyncEvent(BaseModel):
     acknowledged: bool
 
     @classmethod
-    def of(cls, event: PublishedEvent) -> Self:
+    def of(cls, event: EventRow) -> Self:
+        sync_event_id, mentor_id, event_type, resulting_status, server_timestamp = event
         return cls(
-            sync_event_id=event.sync_event_id,
-            mentor_id=event.mentor_id,
-            event_type=EVENT_TYPES[Type(event.event_type)],
-            resulting_status=STATUSES[Status(event.resulting_status)],
-            server_timestamp=published_time(event.server_timestamp),
+            sync_event_id=sync_event_id,
+            mentor_id=mentor_id,
+            event_type=EVENT_TYPES[Type(event_type)],
+            resulting_status=STATUSES[Status(resulting_status)],
+            server_timestamp=published_time(server_timestamp),
             acknowledged=False,
         )
 

@@ -12,6 +12,8 @@ from mentorsync.storage.statements import (
     MUTABLE_EVENT_FIELDS,
     MUTABLE_MENTOR_FIELDS,
     OF_THE_MENTOR,
+    PUBLISHED_FIELDS,
+    SNAPSHOT_EVENT_FIELDS,
     SNAPSHOT_HEAD,
     SNAPSHOT_LIMIT,
     compiled,
@@ -42,10 +44,12 @@ class PostgresReadStatements:
         this_mentor = MentorModel.mentor_id == parameter
         its_total = MentorModel.select(MentorModel.pending_total).where(this_mentor)
         events = page(parameter, its_total, EventModel.mentor_id == parameter)
-        self.mentor_page = compiled(_mentor_and(events, (MentorModel.pending_total,)).where(this_mentor), database)
+        query = _mentor_and((MentorModel.pending_total,), events, PUBLISHED_FIELDS).where(this_mentor)
+        self.mentor_page = compiled(query, database)
 
         events = pending(SNAPSHOT_LIMIT, OF_THE_MENTOR).alias("pending")
-        self.snapshot = compiled(_mentor_and(events, SNAPSHOT_HEAD).where(this_mentor), database)
+        query = _mentor_and(SNAPSHOT_HEAD, events, SNAPSHOT_EVENT_FIELDS).where(this_mentor)
+        self.snapshot = compiled(query, database)
 
         self.probe = compiled(newest_head(HeadModel.last_revision), database)
 
@@ -59,8 +63,8 @@ def _head_and(events: Any, head: Any) -> Any:
     return query.join(events, JOIN.LEFT_LATERAL, on=SQL("TRUE")).order_by(events.c.sequence)
 
 
-def _mentor_and(events: Any, fields: tuple[Any, ...]) -> Any:
-    query = MentorModel.select(*fields, *published(events))
+def _mentor_and(mentor_fields: Sequence[Any], events: Any, event_fields: Sequence[Any]) -> Any:
+    query = MentorModel.select(*mentor_fields, *published(events, event_fields))
     return query.join(events, JOIN.LEFT_LATERAL, on=SQL("TRUE")).order_by(events.c.sequence)
 
 
