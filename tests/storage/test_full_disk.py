@@ -87,3 +87,20 @@ def test_a_full_disk_refuses_writes_until_there_is_room(store: SqliteStore, disk
         answered.extend(submit(store, "x" * 500) for _ in range(WRITES))
     ballast.unlink()
     assert submit(store).sequence == answered[-1].sequence + 1
+
+
+@pytest.mark.parametrize("free_pages", [0, 2])
+def test_a_probe_fails_until_there_is_room_for_a_write(store: SqliteStore, disk: Path, free_pages: int) -> None:
+    """Room for two pages is not enough: the write of one event needs seven or more."""
+    ballast = fill(disk)
+    with pytest.raises(StorageUnavailableError, match="full"):
+        [submit(store, "x" * 500) for _ in range(WRITES)]
+    os.truncate(ballast, ballast.stat().st_size - free_pages * os.sysconf("SC_PAGE_SIZE"))
+    for _ in range(3):
+        with pytest.raises(StorageUnavailableError, match="full"):
+            store.transact([])
+        with pytest.raises(StorageUnavailableError, match="full"):
+            submit(store, "x" * 500)
+    ballast.unlink()
+    store.transact([])
+    submit(store)

@@ -28,6 +28,7 @@ from mentorsync.storage.store import Commit
 from mentorsync.time_limits import BUSY_SECONDS
 
 EVENT_ID_DRAWS = 5  # an id is taken with odds under 1 in 100,000; five times in a row means another fault
+PROBE_TRANSACTIONS = 16  # each adds one page to the write-ahead log; a write of one event adds 7 to 10
 DISK_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)  # the second: no room for the log's index
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class SqliteStore:
     def transact(self, operations: Sequence[Operation]) -> Commit:
         self._file.check()
         try:
-            return self._transact_with_unused_ids(operations)
+            return self._write_or_probe(operations)
         except sqlite3.IntegrityError:
             raise  # the failure of one operation, not of the database
         except FAILURES as error:
@@ -103,6 +104,13 @@ class SqliteStore:
         connection: sqlite3.Connection = self._database.connection()
         return connection
 
+    def _write_or_probe(self, operations: Sequence[Operation]) -> Commit:
+        """Writes a batch. Without operations it is a probe, which fails if the disk has no room for a small write."""
+        if not operations:
+            for _ in range(PROBE_TRANSACTIONS - 1):
+                self._transact(operations)
+        return self._transact_with_unused_ids(operations)
+
     def _transact_with_unused_ids(self, operations: Sequence[Operation]) -> Commit:
         for _ in range(EVENT_ID_DRAWS):
             try:
@@ -115,7 +123,7 @@ class SqliteStore:
         """Makes room by emptying the write-ahead log, and tries a batch once more."""
         try:
             self._checkpoints.truncate()
-            commit = self._transact_with_unused_ids(operations)
+            commit = self._write_or_probe(operations)
         except FAILURES as error:
             raise StorageUnavailableError(str(error)) from error
         logger.warning("the disk is full: emptying the write-ahead log made room for more writes; free some space soon")
@@ -126,7 +134,9 @@ class SqliteStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             ledger, commit = decide(operations, self._load(connection, BatchKeys.of(operations)), self._new_event_id)
-            if ledger.has_changes or not operations:  # a probe must write, too
+            if not operations:  # a probe must write, too: SQLite does not write a page that nothing has changed
+                connection.execute("UPDATE log SET last_revision = last_revision + 1")
+            if ledger.has_changes or not operations:
                 self._save(connection, ledger)
             connection.execute("COMMIT")
         except BaseException:
