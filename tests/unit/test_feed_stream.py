@@ -15,6 +15,7 @@ from mentorsync.domain.records import LogHead
 from mentorsync.domain.status import EventType, MentorStatus
 from mentorsync.feed import feed as feed_module
 from mentorsync.feed import slots as slots_module
+from mentorsync.feed import stream as stream_module
 from mentorsync.feed import subscribers as subscribers_module
 from mentorsync.feed import tail as tail_module
 from mentorsync.feed.cursor import Cursor, filter_hash
@@ -303,6 +304,37 @@ async def test_a_cursor_from_the_future_waits_for_the_log(harness: Harness, monk
     monkeypatch.setattr(time_limits, "BEHIND_SECONDS", 0.05)
     async with harness.stream(cursor=Cursor(7, 9, filter_hash([]))) as received:
         assert (await received.next()).reset_reason == Response.FOREIGN
+
+
+async def test_a_stream_that_waits_for_the_log_does_not_read_it_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The feed itself reads the log's end for all streams: a thousand may wait after a failover."""
+    monkeypatch.setattr(stream_module, "BEHIND_PAUSE_SECONDS", 0)
+    async with Harness.running(pause_seconds=60) as harness, harness.stream() as current:
+        assert await kinds(current, 1) == ["CURRENT"]
+        reads = harness.log.reads
+        async with harness.stream(cursor=Cursor(7, 1, filter_hash([]))) as received:
+            await loop_turns(50)
+            assert harness.log.reads - reads == 1
+            harness.commit()
+            message = await received.next()
+            assert (message.kind, Cursor.parse(message.cursor).revision) == (Response.CURRENT, 1)
+            assert harness.log.reads - reads == 2
+
+
+@pytest.mark.parametrize("turns", [0, 50])
+async def test_a_stream_does_not_wait_for_a_log_of_another_history(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    """Whether the history changes before the stream waits or during it."""
+    monkeypatch.setattr(time_limits, "BEHIND_SECONDS", 60)
+    async with harness.stream() as current:
+        assert await kinds(current, 1) == ["CURRENT"]
+        async with harness.stream(cursor=Cursor(7, 1, filter_hash([]))) as received:
+            await loop_turns(turns)
+            harness.log.epoch += 1
+            assert (await received.next()).reset_reason == Response.FOREIGN
 
 
 async def test_a_log_that_went_back_gets_a_new_epoch(harness: Harness) -> None:

@@ -103,16 +103,15 @@ class Stream:
 
     async def _wait_for_log(self, revision: int) -> None:
         """Waits until the database has a revision: it may be a replica that is behind."""
-        deadline = self._now() + time_limits.BEHIND_SECONDS
-        while True:
+        ring = self.subscriber.ring
+        position = await self._among.read(self._reader.position)
+        if position.epoch == ring.epoch and position.last_revision < revision:
+            deadline = self._now() + time_limits.BEHIND_SECONDS
+            while self._among.ring is ring and self._among.end < revision and self._now() < deadline:
+                await asyncio.sleep(BEHIND_PAUSE_SECONDS)  # the tail reads the log for all who wait
             position = await self._among.read(self._reader.position)
-            if position.epoch != self.subscriber.ring.epoch or (
-                position.last_revision < revision and self._now() > deadline
-            ):
-                raise ResetError(ResetReason.FOREIGN)
-            if position.last_revision >= revision:
-                return
-            await asyncio.sleep(BEHIND_PAUSE_SECONDS)
+        if position.epoch != ring.epoch or position.last_revision < revision:
+            raise ResetError(ResetReason.FOREIGN)
 
     async def _send_present(self) -> None:
         """Sends the present state and CURRENT, or only CURRENT if the receiver skips the state.
