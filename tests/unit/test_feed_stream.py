@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +24,7 @@ from mentorsync.feed.encoding import EncodedChange
 from mentorsync.feed.ends import End
 from mentorsync.feed.feed import Feed
 from mentorsync.feed.formats import Messages, ServerSentEvents
+from mentorsync.feed.metrics import FeedCollector
 from mentorsync.feed.pauses import Pauses
 from mentorsync.feed.request import FeedRequest
 from mentorsync.feed.slots import Slots, TooManyStreamsError
@@ -496,7 +498,27 @@ async def test_a_message_that_cannot_be_sent_ends_the_stream(harness: Harness, m
         assert await kinds(received, 1) == ["CURRENT"]
         received.has_left = True
         harness.commit()
-        await until(lambda: harness.feed.ends[End.DISCONNECTED] == 1)
+        await until(lambda: harness.feed.subscribers[0].counts.ends[End.DISCONNECTED] == 1)
+
+
+async def test_the_ends_of_streams_in_several_threads_are_all_counted(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if another thread runs between the read and the write of a number, as Python may choose at any hash."""
+
+    def hash_slowly(end: End) -> int:
+        time.sleep(0.0001)
+        return hash(end.name)
+
+    async def end_streams() -> None:
+        for _ in range(50):
+            request = FeedRequest(frozenset(), None, changes_only=True, seconds=0)
+            assert await harness.feed.stream(request, Messages(), "here", Received().take) is End.TIME
+
+    monkeypatch.setattr(End, "__hash__", hash_slowly)
+    await asyncio.gather(*(asyncio.to_thread(asyncio.run, end_streams()) for _ in range(4)))
+    (ends,) = (metric for metric in FeedCollector(harness.feed).collect() if metric.name == "mentorsync_feed_ends")
+    assert {sample.labels["cause"]: sample.value for sample in ends.samples}["time"] == 200
 
 
 async def test_a_stream_whose_receiver_has_gone_makes_room_for_another(harness: Harness) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mentorsync.feed.ends import End
 from mentorsync.feed.resets import ResetReason
 
 
@@ -15,6 +16,7 @@ class Counts:
         self.deliveries = 0  # changes that were sent, one for each receiver
         self.bytes = 0
         self.resets = Counter[ResetReason]()
+        self.ends = Counter[End]()
         self.catch_ups = 0  # running
 
     @contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -41,7 +40,6 @@ class Feed:
         observe: Callable[[float], None],
     ) -> None:
         self.slots = slots
-        self.ends: Counter[End] = Counter()
         self.tail = Tail(reader, renew_epoch, pauses)
         self._reader = reader
         self._observe = observe
@@ -76,9 +74,9 @@ class Feed:
             except OSError:
                 end = End.DISCONNECTED
             except asyncio.CancelledError:
-                self.ends[End.STALLED if stream.subscriber.is_stalled else End.DISCONNECTED] += 1
+                among.counts.ends[End.STALLED if stream.subscriber.is_stalled else End.DISCONNECTED] += 1
                 raise
-            self.ends[end] += 1
+            among.counts.ends[end] += 1
             return end
 
     def go_away(self, seconds: float) -> None:

@@ -36,7 +36,7 @@ class FeedCollector(Collector):
         yield resets
         ends = CounterMetricFamily("mentorsync_feed_ends", "Streams that ended.", labels=["cause"])
         for end in End:
-            ends.add_metric([end.name.lower()], self._feed.ends[end])
+            ends.add_metric([end.name.lower()], sum(one.ends[end] for one in counts))
         yield ends
 
 
