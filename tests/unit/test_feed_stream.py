@@ -638,6 +638,26 @@ async def test_a_commit_during_a_read_makes_the_log_be_read_again() -> None:
         assert await received.until_event(last) == [1, 2, 3]
 
 
+async def test_a_commit_while_another_history_is_read_is_not_left_for_the_next_poll() -> None:
+    """The ring of the history that has ended gets it, and is then replaced."""
+    async with Harness.running(pause_seconds=60) as harness, harness.stream() as received:
+        assert await kinds(received, 1) == ["CURRENT"]
+        tail, log = harness.feed.tail, harness.log
+        log.epoch += 1
+        held = log.hold = asyncio.Event()
+        reads = log.reads
+        tail.read_soon()
+        await until(lambda: log.reads > reads)
+        log.hold = asyncio.Event()
+        held.set()  # the read that finds the new epoch; the next one, of the new ring's changes, is held
+        await until(lambda: log.reads > reads + 1)
+        harness.commit()
+        assert tail.ring is not None
+        assert (tail.ring.epoch, tail.ring.end) == (7, 1)
+        log.hold.set()
+        await until(lambda: tail.ring is not None and (tail.ring.epoch, tail.ring.end) == (8, 1))
+
+
 async def test_streams_are_told_to_leave(harness: Harness) -> None:
     """Those that are open, and those that come later."""
     async with harness.stream() as received:

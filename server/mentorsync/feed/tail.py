@@ -172,6 +172,7 @@ class Tail:
         with self._lock:
             if self._watchers:
                 self.ring = ring
+        self._called.set()  # a commit meanwhile went into the ring that this one replaces
 
     def _take(self, ring: Ring, page: Changes) -> None:
         """Adds a page to a ring, unless commits have led past it meanwhile."""
