@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-LIFETIME = timedelta(days=1)
+LIFETIME = timedelta(days=90)  # the service warns 14 days before the end
 
 
 class Pair(NamedTuple):
@@ -30,20 +30,20 @@ class Pair(NamedTuple):
 class Authority:
     """A certificate authority. Its own certificate is in `ca`, and all its files are in `folder`."""
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
+    def __init__(self, folder: Path, name: str = "authority", lifetime: timedelta = LIFETIME) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.ca = folder / f"{name}.pem"
-        builder = self._builder(name).public_key(self._key.public_key())
+        builder = self._builder(name, lifetime).public_key(self._key.public_key())
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         certificate = builder.add_extension(constraints, critical=True).sign(self._key, hashes.SHA256())
         self.ca.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, *hosts: str) -> Pair:
+    def issue(self, name: str, *hosts: str, lifetime: timedelta = LIFETIME) -> Pair:
         """Makes a certificate for hosts, or replaces it. Files are renamed into place, the key first."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(name).public_key(key.public_key())
+        builder = self._builder(name, lifetime).public_key(key.public_key())
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts or (f"{name}.example",)])
         certificate = builder.add_extension(names, critical=False).sign(self._key, hashes.SHA256())
         pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
@@ -51,7 +51,7 @@ class Authority:
         put(pair.certificate, certificate.public_bytes(Encoding.PEM))
         return pair
 
-    def _builder(self, name: str) -> x509.CertificateBuilder:
+    def _builder(self, name: str, lifetime: timedelta) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         return (
@@ -60,7 +60,7 @@ class Authority:
             .issuer_name(self._name)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - LIFETIME)
-            .not_valid_after(now + LIFETIME)
+            .not_valid_after(now + lifetime)
         )
 
 

@@ -131,6 +131,9 @@ CASES = [
     unknown("Envoy's admin", "/quitquitquit", "POST"),
     Case("body over the limit", "POST", EVENTS, " " * (MAX_BODY_BYTES + 1), 413, RESOURCE_EXHAUSTED),
     Case("body far over the limit", "PUT", EVENT, " " * 1_000_000, 413, RESOURCE_EXHAUSTED),
+    Case("body over the limit of a list", "GET", BASE, " " * 20_000, 413, RESOURCE_EXHAUSTED),
+    Case("body over the limit of a snapshot", "GET", f"{BASE}/mntr_1", " " * 20_000, 413, RESOURCE_EXHAUSTED),
+    Case("body over the limit of a delete", "DELETE", EVENT, " " * 20_000, 413, RESOURCE_EXHAUSTED),
     Case("headers over the limit", "GET", f"{BASE}?mentor_id={'x' * 20_000}", None, 431, RESOURCE_EXHAUSTED),
 ]
 

@@ -62,6 +62,17 @@ def test_the_examples_of_the_docs_are_what_the_service_answers(client: httpx.Cli
     assert client.get(f"{BASE}/mntr_nobody").json() == json.loads(error)
 
 
+def test_the_snapshot_of_an_inactive_mentor(client: httpx.Client) -> None:
+    """The exact bytes: `inactive`, not eligible, and no pending events once the event is acknowledged."""
+    submit = {"event_type": "DeactivateMentorEvent", "mentor_id": "mntr_inactive"}
+    event = client.post(f"{BASE}/events", json=submit).json()
+    client.put(f"{BASE}/events/{event['sync_event_id']}", json={"acknowledged": True})
+    assert masked(client.get(f"{BASE}/mntr_inactive").content) == (
+        b'{"mentor_id":"mntr_inactive","status":"inactive","is_eligible_for_assignment":false,'
+        b'"last_updated":"T","pending_events":[]}'
+    )
+
+
 def test_a_snapshot_shows_pending_events_in_the_shape_of_the_list(client: httpx.Client) -> None:
     """The items of `pending_events` are the same bytes as the items of `data`."""
     client.post(f"{BASE}/events", json={"event_type": "PauseMentorEvent", "mentor_id": "mntr_pending"})

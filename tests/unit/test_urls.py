@@ -1,5 +1,7 @@
 """Database URLs are shown without passwords, even if they are not well-formed."""
 
+from contextlib import closing
+
 import pytest
 from mentorsync.config import DATABASE_URL
 from mentorsync.storage.engine import open_engine
@@ -67,3 +69,40 @@ def test_an_engine_of_an_unclear_url_is_refused() -> None:
     with pytest.raises(StorageSetupError, match="percent-encoded") as raised:
         open_engine("postgresql://user:12/cret@host/name")
     assert "cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("sslMode=verify-full", "does not understand this URL's option sslMode"),
+        ("sslmode=require&foo=1&bar=1", "does not understand this URL's option foo"),
+        ("sslmode", "does not understand this URL's option sslmode"),
+        ("connect_timeout=soon", "does not understand this URL's option connect_timeout"),
+        ("ssl%20mode=require&connect_timeout=1", "does not understand this URL's options: ssl%20mode, connect_timeout"),
+        ("sslmode=%zz", "does not understand this URL: a % that is meant as such must be written as %25"),
+    ],
+)
+def test_the_error_names_the_option_that_is_wrong(query: str, problem: str) -> None:
+    """PostgreSQL's client refuses each of these before it connects."""
+    with (
+        closing(open_engine(f"postgresql://user@host/name?{query}")) as engine,
+        pytest.raises(StorageSetupError) as raised,
+    ):
+        engine.check()
+    assert str(raised.value) == f"postgresql://host/name: PostgreSQL {problem}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "user:%zsecret@host/name",
+        "user@host/name?password=12&secret=1",
+        "user:12?secret@host/name?ssl%20mode=require",
+    ],
+)
+def test_the_error_about_options_shows_no_part_of_a_password(url: str) -> None:
+    """A password that is not percent-encoded looks like an option from its & on."""
+    with closing(open_engine(f"postgresql://{url}")) as engine, pytest.raises(StorageSetupError) as raised:
+        engine.check()
+    assert "does not understand this URL" in str(raised.value)
+    assert "secret" not in str(raised.value)

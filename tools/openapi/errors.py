@@ -74,9 +74,11 @@ def reasons_of(method_comment: str, all_reasons: Iterable[Reason]) -> list[Reaso
     return [one for one in all_reasons if one.code in COMMON_CODES or one.name in words]
 
 
-def error_responses(given: Iterable[Reason], *, has_body: bool) -> dict[str, Schema]:
-    """The responses of one method by status. Only a request with a body can be too large."""
-    by_status: dict[int, list[Reason]] = {status: [] for status in GATEWAY_ERRORS if has_body or status != TOO_LARGE}
+def error_responses(given: Iterable[Reason], *, is_stream: bool) -> dict[str, Schema]:
+    """The responses of one method by status. The gateway limits every request's body, except that of a stream."""
+    by_status: dict[int, list[Reason]] = {
+        status: [] for status in GATEWAY_ERRORS if not (is_stream and status == TOO_LARGE)
+    }
     for reason in given:
         by_status.setdefault(reason.status, []).append(reason)
     return {

@@ -55,7 +55,7 @@ class Operations:
             content = {"schema": self._schemas.reference(method.input_type, in_path)} | _example(method.input_type)
             operation["requestBody"] = {"required": True, "content": {"application/json": content}}
         operation["responses"] = {"200": self._success(method, comment)} | error_responses(
-            reasons_of(self._failures(service, comment), self._reasons), has_body=has_body
+            reasons_of(self._failures(service, comment), self._reasons), is_stream=method.server_streaming
         )
         return operation
 

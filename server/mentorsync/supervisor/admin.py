@@ -16,6 +16,7 @@ TIMEOUT_SECONDS = 2.0  # Envoy answers from its main thread, which is idle excep
 ADMIN_FAILURES = (OSError, HTTPException, ValueError)  # what calls raise while Envoy is not there
 NOT_WAITED_FOR = re.compile(r"cluster\.(health_and_reflection|mentorsync_streams)\.upstream_rq_active")
 HEALTHY_SERVERS = r"^cluster\.mentorsync\.membership_healthy$"
+CERTIFICATE_ENDS = r"\.ssl\.certificate\.[^.]*\.expiration_unix_time_seconds$"
 ACTIVE_FILTER = rf"^(http\.(rest|grpc)\.downstream_(rq|cx)_active|{NOT_WAITED_FOR.pattern})$"
 
 
@@ -65,6 +66,14 @@ class AdminClient:
         """How many servers Envoy can send calls to."""
         (number,) = (await self._stats(HEALTHY_SERVERS)).values()
         return number
+
+    async def certificate_ends(self) -> dict[str, int]:
+        """When the certificates that Envoy uses end, in Unix time, by their names in its configuration."""
+        ends: dict[str, int] = {}
+        for stat, end in (await self._stats(CERTIFICATE_ENDS)).items():
+            name = stat.split(".")[-2]
+            ends[name] = min(end, ends.get(name, end))  # listeners take a new certificate one after the other
+        return ends
 
     async def fail_health_check(self) -> None:
         """Makes /healthz answer 503, so that load balancers stop sending requests."""

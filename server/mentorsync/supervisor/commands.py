@@ -36,6 +36,7 @@ from mentorsync.kinds import Address
 from mentorsync.supervisor.addresses import held, with_free_ports
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.expiry import reporting_expiry
 from mentorsync.supervisor.output import Output, describe_addresses
 from mentorsync.supervisor.part import Address as PartAddress
 from mentorsync.supervisor.part import Part, PartError
@@ -97,7 +98,8 @@ async def gateway(settings: Namespace, output: Output) -> int:
         output.print(json.dumps({"event": "ready"} | addresses | {"upstreams": upstreams}))
         reporting = asyncio.create_task(report_upstreams(envoy, settings.upstream, output.say))
         try:
-            await watch([envoy], [], output.say)
+            with reporting_expiry(envoy, settings, output.say):
+                await watch([envoy], [], output.say)
         finally:
             reporting.cancel()
 
@@ -134,7 +136,8 @@ async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_sock
         await supervisor.start(envoy)
         addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": own.metrics_address}
         await _announce(own, supervisor, envoy.addresses, [addresses])
-        await watch([envoy], [], supervisor.output.say)
+        with reporting_expiry(envoy, own, supervisor.output.say):
+            await watch([envoy], [], supervisor.output.say)
 
 
 async def _run_replicas(settings: Namespace, supervisor: Supervisor, directory: Path) -> None:
@@ -157,7 +160,8 @@ async def _run_replicas(settings: Namespace, supervisor: Supervisor, directory: 
         grpc = first.addresses["service_grpc"]
         servers = [{"grpc": grpc, **replica.own_addresses} for replica in replicas]
         await _announce(settings, supervisor, first.addresses, servers)
-        await keeper.keep()
+        with reporting_expiry(first, settings, output.say):  # all replicas have the same files
+            await keeper.keep()
 
 
 def _replica(
@@ -208,9 +212,10 @@ async def _run_separate(settings: Namespace, supervisor: Supervisor, directory: 
     await supervisor.start(envoy)
     await _announce(settings, supervisor, envoy.addresses, [server.addresses for server in servers])
     watched: list[Part] = [envoy]
-    if settings.replicas > 1:
-        await watch(watched, servers, supervisor.output.say)
-    await watch([*watched, *servers], [], supervisor.output.say)
+    with reporting_expiry(envoy, settings, supervisor.output.say):
+        if settings.replicas > 1:
+            await watch(watched, servers, supervisor.output.say)
+        await watch([*watched, *servers], [], supervisor.output.say)
 
 
 def _servers(settings: Namespace, output: Output) -> list[Server]:

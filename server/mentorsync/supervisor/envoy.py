@@ -104,6 +104,10 @@ class Envoy:
         """Raises one of ADMIN_FAILURES if Envoy does not answer."""
         return bool(await self._admin.healthy_servers())
 
+    async def certificate_ends(self) -> dict[str, int]:
+        """Raises one of ADMIN_FAILURES if Envoy does not answer."""
+        return await self._admin.certificate_ends()
+
     async def kill(self) -> None:
         if self._child is not None:
             self._child.send_signal(signal.SIGKILL)

@@ -27,7 +27,7 @@ from mentorsync.storage.postgres.statements import PostgresReadStatements
 from mentorsync.storage.postgres.store import PostgresStore
 from mentorsync.storage.reader import Reader
 from mentorsync.storage.rows import Row
-from mentorsync.storage.urls import without_credentials
+from mentorsync.storage.urls import misunderstood, without_credentials
 from mentorsync.storage.waiting import reported_wait
 
 READ_THREADS = 4  # each with a connection of its own; more only queue for the interpreter
@@ -70,7 +70,8 @@ class PostgresEngine:
         try:
             self.database.execute_sql("SELECT 1")
         except peewee.ProgrammingError as error:  # its text may quote a part of the URL: a password
-            raise StorageSetupError(f"{self}: PostgreSQL does not understand this URL's options") from error
+            problem = misunderstood(self._url, str(error))
+            raise StorageSetupError(f"{self}: PostgreSQL does not understand {problem}") from error
         except Exception as error:
             raise StorageSetupError(f"{self} cannot be reached: {' '.join(str(error).split())}") from error
         encoding = self.database.connection().info.parameter_status("server_encoding")
