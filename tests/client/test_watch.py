@@ -1,6 +1,8 @@
 """The live feed through both clients: what they give, and how they continue after a lost connection."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -13,6 +15,8 @@ from mentorstatus_client import (
     FeedMessage,
     InvalidFieldError,
     MentorStatus,
+    MentorStatusSyncClient,
+    MentorStatusSyncError,
     ResourceExhaustedError,
     SyncEventChange,
     UnauthenticatedError,
@@ -26,6 +30,7 @@ from mentorsync.time_limits import HEARTBEAT_SECONDS, STREAM_SILENCE_SECONDS
 
 from tests.client.conftest import OpenClient
 from tests.client.losing_proxy import LosingProxy
+from tests.grpc_client import OWN_CONNECTION
 from tests.server_process import ServerProcess
 
 WAIT_SECONDS = 30  # far longer than anything here takes
@@ -86,6 +91,30 @@ async def test_a_watch_of_a_silent_network_continues(
             assert (await next_change(messages)).event.sync_event_id == missed.sync_event_id
             later = await client.submit_event(mentor_id, EventType.PAUSE)
             assert (await next_change(messages)).event.sync_event_id == later.sync_event_id
+
+
+def test_a_closed_client_ends_a_watch_that_waits_to_connect_again(
+    service: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, as it ends a stream."""
+    waits = threading.Event()
+
+    def pause(_watch: Watch) -> float:
+        waits.set()
+        return 5.0
+
+    monkeypatch.setattr(Watch, "next_pause", pause)
+    with LosingProxy(service.grpc) as proxy, ThreadPoolExecutor() as threads:
+        client = MentorStatusSyncClient(proxy.target, options=OWN_CONNECTION)
+        messages = client.watch(changes_only=True)
+        assert next(messages).kind is FeedKind.CURRENT
+        following = threads.submit(next, messages)
+        proxy.cut()
+        assert waits.wait(WAIT_SECONDS)
+        client.close()
+        with pytest.raises(MentorStatusSyncError) as raised:
+            following.result(WAIT_SECONDS)
+    assert raised.value.code is grpc.StatusCode.CANCELLED
 
 
 def test_a_minute_of_silence_is_noticed() -> None:
