@@ -1,6 +1,7 @@
 """What the two clients share: everything except the wait for an answer."""
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Event
 from typing import Any, ClassVar, TypeAlias, TypedDict
 from uuid import uuid4
 
@@ -59,6 +60,7 @@ class Client:
         self._timeout = timeout
         self._token = token
         self._channel = open_channel(self._transport, target, credentials, options)
+        self._is_closed = Event()  # ends the pause of a watch in another thread
         self._stub: Any = MentorStatusSyncStub(self._channel)
 
     def _arguments(self, call: Call[Any], options: CallOptions) -> dict[str, Any]:

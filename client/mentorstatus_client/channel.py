@@ -25,15 +25,16 @@ SERVICE_CONFIG = {
         }
     ],
 }
-CHANNEL_OPTIONS = (
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     # While there is no connection, each attempt fails at once. By default gRPC waits for up to two minutes before it
     # connects again, and the last retry would be over by then.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Ends a watch whose server has silently gone. A server that is there sends a heartbeat more often than this.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    # Ends a connection after 50 s of silence. The ping is sent after 30 s: a live server sends heartbeats before that.
+    # Its answer may take 20 s. grpc.keepalive_timeout_ms would not limit that, and the default is a minute.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
 )
 LOCAL_TARGET = re.compile(r"(unix|unix-abstract):.+|(dns:///|ipv[46]:)?(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?")
 
@@ -41,8 +42,8 @@ LOCAL_TARGET = re.compile(r"(unix|unix-abstract):.+|(dns:///|ipv[46]:)?(localhos
 def open_channel(
     transport: Any, target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
 ) -> Any:
-    """Opens a channel of `grpc` or of `grpc.aio`. In both, later options replace earlier ones."""
-    options = (*CHANNEL_OPTIONS, *options)
+    """Opens a channel of `grpc` or of `grpc.aio`. In both, the first of two options with the same name would count."""
+    options = tuple((dict(CHANNEL_OPTIONS) | dict(options)).items())
     if credentials is None:
         return transport.insecure_channel(target, options=options)
     return transport.secure_channel(target, credentials, options=options)

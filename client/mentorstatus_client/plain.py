@@ -1,6 +1,5 @@
 """The client for threads. `asynchronous.py` is the same for asyncio."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -11,7 +10,7 @@ import grpc
 from mentorstatus_client import calls
 from mentorstatus_client.base import CallOptions, Client
 from mentorstatus_client.calls import Call, Result
-from mentorstatus_client.errors import error_of
+from mentorstatus_client.errors import MentorStatusSyncError, error_of
 from mentorstatus_client.listing import Listing
 from mentorstatus_client.values import (
     DeletedEvent,
@@ -38,6 +37,7 @@ class MentorStatusSyncClient(Client):
 
     def close(self) -> None:
         """Closes the connection. Calls that still run are cancelled."""
+        self._is_closed.set()
         self._channel.close()
 
     def list_sync_events(
@@ -120,7 +120,9 @@ class MentorStatusSyncClient(Client):
                 watch.check(error_of(error, arguments["metadata"]))
             finally:
                 stream.cancel()
-            time.sleep(watch.next_pause())
+            if self._is_closed.wait(watch.next_pause()):
+                request_id = dict(arguments["metadata"])["x-request-id"]
+                raise MentorStatusSyncError(grpc.StatusCode.CANCELLED, "the client was closed", request_id=request_id)
 
     def _call(self, call: Call[Result], options: CallOptions) -> Result:
         arguments = self._arguments(call, options)

@@ -118,7 +118,7 @@ SECURITY_SETTINGS = (
 )
 SERVER_SECURITY_SETTINGS = (TLS_CERTIFICATE, TLS_KEY, GRPC_CLIENT_CA, JWT_ISSUER)
 UPSTREAM_SECURITY_SETTINGS = (UPSTREAM_CA, UPSTREAM_CERTIFICATE, UPSTREAM_KEY)
-URL = Setting("url", "http://127.0.0.1:8080", kinds.TEXT, "URL of the service's REST address")
+URL = Setting("url", "http://127.0.0.1:8080", kinds.SERVICE_URL, "URL of the service's REST address")
 TOKEN = Setting("token", "", kinds.TEXT, "token for every call, if the service requires tokens", is_secret=True)
 TOKEN_FILE = Setting("token_file", "", kinds.FILE, "file that holds the token, so that no process list shows it")
 LOG_LEVEL = Setting("log_level", "info", kinds.LEVEL, "least severe level that is logged")

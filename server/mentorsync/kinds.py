@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ NUMBER_RULE = "must be a whole number from 0 to {}"
 FILE_RULE = "must be the path of a PEM file"
 JWKS_RULE = "must be the path of a file with a JSON Web Key Set, or an https URL"
 ORIGINS_RULE = "must be * or origins with commas between them, such as https://app.example.org,http://localhost:3000"
+SERVICE_URL_RULE = "must be an http or https URL with a host, such as http://127.0.0.1:8080"
 TEXT_RULE = "must not contain control characters"
 ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+", re.ASCII)  # as browsers send it: in lower case, without a path
 
@@ -107,6 +109,18 @@ def parse_jwks(text: str) -> str:
     return text
 
 
+def parse_service_url(text: str) -> str:
+    """The URL of a service's REST address. It may have a path, which a proxy removes. Raises ValueError."""
+    parts = urlsplit(text)
+    is_plain = text.isascii() and text.isprintable() and not set(text) & set(" ?#\\")
+    if not is_plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError(SERVICE_URL_RULE)
+    if parts.hostname.rpartition(".")[2].isdigit():
+        ip_address(parts.hostname)  # raises ValueError for 1.1.1.999
+    parts.hostname.encode("idna").decode("idna")  # raises it for a..b, xn--0 and long names
+    return text
+
+
 def parse_origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin.strip() for origin in text.split(",")) if text else ()
     if not all(origin == "*" or ORIGIN.fullmatch(origin) for origin in origins):
@@ -140,6 +154,7 @@ ADDRESS = Kind(parse_address, ADDRESS_RULE, "HOST:PORT")
 OPTIONAL_ADDRESS = Kind(parse_optional_address, ADDRESS_RULE, "HOST:PORT")
 FILE = Kind(parse_file, FILE_RULE, "FILE")
 JWKS = Kind(parse_jwks, JWKS_RULE, "FILE|URL")
+SERVICE_URL = Kind(parse_service_url, SERVICE_URL_RULE)
 TEXT = Kind(parse_text, TEXT_RULE)
 SWITCH = Kind(parse_switch, SWITCH_RULE, "on|off")
 DATABASE = Kind(parse_database_url, DATABASE_URL_RULE)

@@ -11,7 +11,7 @@ CHUNK_BYTES = 65_536
 class LosingProxy:
     """Forwards connections to a server. From `swallow_answers` on nothing comes back, until `cut` closes everything.
 
-    Later connections are forwarded again.
+    `silence` leaves the open connections open, but forwards nothing more on them. Later connections are forwarded.
     """
 
     def __init__(self, server: str) -> None:
@@ -21,6 +21,7 @@ class LosingProxy:
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._swallows = threading.Event()
         self._sockets: list[socket.socket] = []
+        self._silent: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -35,6 +36,9 @@ class LosingProxy:
 
     def swallow_answers(self) -> None:
         self._swallows.set()
+
+    def silence(self) -> None:
+        self._silent.update(self._sockets)
 
     def cut(self) -> None:
         for end in self._sockets:
@@ -54,7 +58,7 @@ class LosingProxy:
     def _forward(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
             while chunk := source.recv(CHUNK_BYTES):
-                if not (is_answer and self._swallows.is_set()):
+                if source not in self._silent and not (is_answer and self._swallows.is_set()):
                     sink.sendall(chunk)
         _close(sink)
 

@@ -59,6 +59,14 @@ async def test_other_errors_are_not_repeated(open_client: OpenClient, stub: Stub
     assert len(stub.metadata) == 1
 
 
+async def test_an_option_replaces_the_clients_own(open_client: OpenClient, stub: StubServer) -> None:
+    """Here the one that says how often a call is attempted."""
+    stub.answer = unavailable
+    with pytest.raises(UnavailableError):
+        await open_client(target(stub), options=[("grpc.service_config", "{}")]).list_sync_events()
+    assert len(stub.metadata) == 1
+
+
 async def test_the_time_limit_is_for_all_attempts(open_client: OpenClient, stub: StubServer) -> None:
     """That of the client, and in its place that of a call."""
     stub.answer = lambda context: context.abort(grpc.StatusCode.UNAVAILABLE, "not now")

@@ -1,6 +1,8 @@
 """The live feed through both clients: what they give, and how they continue after a lost connection."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -13,15 +15,28 @@ from mentorstatus_client import (
     FeedMessage,
     InvalidFieldError,
     MentorStatus,
+    MentorStatusSyncClient,
+    MentorStatusSyncError,
     ResourceExhaustedError,
     SyncEventChange,
     UnauthenticatedError,
     UnavailableError,
 )
+from mentorstatus_client.channel import CHANNEL_OPTIONS
 from mentorstatus_client.watching import Watch
+from mentorsync.feed.stream import JITTER
+from mentorsync.feed.subscribers import TICKS
+from mentorsync.time_limits import HEARTBEAT_SECONDS, STREAM_SILENCE_SECONDS
+
+from tests.client.conftest import OpenClient
+from tests.client.losing_proxy import LosingProxy
+from tests.grpc_client import OWN_CONNECTION
+from tests.server_process import ServerProcess
 
 WAIT_SECONDS = 30  # far longer than anything here takes
 CURRENT = FeedMessage(FeedKind.CURRENT, cursor="a")
+# The client's own limits of silence, all twenty times shorter.
+IMPATIENT = [(name, value // 20) for name, value in CHANNEL_OPTIONS if "keepalive" in name or "ping" in name]
 LOST = UnavailableError(grpc.StatusCode.UNAVAILABLE, "lost")
 
 
@@ -59,6 +74,54 @@ async def test_a_watch_continues_after_a_cursor(client: Any, mentor_id: str) -> 
     submitted = await client.submit_event(mentor_id, EventType.PAUSE)
     async with aclosing(client.watch(mentor_ids=[mentor_id], cursor=current.cursor)) as messages:
         assert (await next_change(messages)).event.sync_event_id == submitted.sync_event_id
+
+
+async def test_a_watch_of_a_silent_network_continues(
+    open_client: OpenClient, client: Any, service: ServerProcess, mentor_id: str
+) -> None:
+    """The connection stays open, but nothing arrives any more. Another connection gets all changes, each once."""
+    with LosingProxy(service.grpc) as proxy:
+        watcher = open_client(proxy.target, options=IMPATIENT)
+        async with aclosing(watcher.watch(mentor_ids=[mentor_id])) as messages:
+            assert (await anext(messages)).kind is FeedKind.CURRENT
+            seen = await client.submit_event(mentor_id, EventType.PAUSE)
+            assert (await next_change(messages)).event.sync_event_id == seen.sync_event_id
+            proxy.silence()
+            missed = await client.submit_event(mentor_id, EventType.RESUME)
+            assert (await next_change(messages)).event.sync_event_id == missed.sync_event_id
+            later = await client.submit_event(mentor_id, EventType.PAUSE)
+            assert (await next_change(messages)).event.sync_event_id == later.sync_event_id
+
+
+def test_a_closed_client_ends_a_watch_that_waits_to_connect_again(
+    service: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, as it ends a stream."""
+    waits = threading.Event()
+
+    def pause(_watch: Watch) -> float:
+        waits.set()
+        return 5.0
+
+    monkeypatch.setattr(Watch, "next_pause", pause)
+    with LosingProxy(service.grpc) as proxy, ThreadPoolExecutor() as threads:
+        client = MentorStatusSyncClient(proxy.target, options=OWN_CONNECTION)
+        messages = client.watch(changes_only=True)
+        assert next(messages).kind is FeedKind.CURRENT
+        following = threads.submit(next, messages)
+        proxy.cut()
+        assert waits.wait(WAIT_SECONDS)
+        client.close()
+        with pytest.raises(MentorStatusSyncError) as raised:
+            following.result(WAIT_SECONDS)
+    assert raised.value.code is grpc.StatusCode.CANCELLED
+
+
+def test_a_minute_of_silence_is_noticed() -> None:
+    """A ping is sent only if a heartbeat is missing: with live servers there is none."""
+    options = dict(CHANNEL_OPTIONS)
+    assert options["grpc.keepalive_time_ms"] > 1_000 * HEARTBEAT_SECONDS * (1 + JITTER + 1 / TICKS)
+    assert options["grpc.keepalive_time_ms"] + options["grpc.http2.ping_timeout_ms"] < 1_000 * STREAM_SILENCE_SECONDS
 
 
 async def test_a_watch_that_cannot_begin_fails(client: Any) -> None:

@@ -2,20 +2,17 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from inspect import getsource
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING
 
 import pytest
 from mentorsync.simulate import phone as phone_module
 from mentorsync.simulate import view as view_module
 from mentorsync.simulate.phone import Answer, Phone, Tap, UnreachableError
-from mentorsync.simulate.view import FeedEvent, View
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from mentorsync.simulate.view import FeedEvent, View, follow
 
 PAGE = Path(__file__).parents[2] / "docs" / "phones.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -146,6 +143,33 @@ def test_a_reset_forgets_a_mentor_that_the_service_no_longer_knows() -> None:
     view.apply(FeedEvent("reset", {"reason": "FOREIGN"}, ""))
     view.apply(FeedEvent("current", {}, "c1"))
     assert (view.status, view.pending, view.cursor) == (None, {}, "c1")
+
+
+class LostStreams:
+    """A feed whose streams give some events, and are then lost. After the last one it fails."""
+
+    def __init__(self, *streams: list[FeedEvent]) -> None:
+        self.cursors: list[str | None] = []
+        self._streams = list(streams)
+
+    async def watch(self, mentor_id: str | None, cursor: str | None) -> AsyncIterator[FeedEvent]:
+        self.cursors.append(cursor)
+        yield FeedEvent("retry", 0, "")
+        for event in self._streams.pop(0):
+            yield event
+        raise UnreachableError(f"lost the feed of {mentor_id}")
+
+
+async def test_a_stream_without_a_cursor_replaces_what_an_earlier_one_left() -> None:
+    """The connection was lost before `current`, and no snapshot follows: the service no longer knows the mentor."""
+    event = {"sync_event_id": "evt_1", "mentor_id": "mntr_1", "resulting_status": "paused"}
+    snapshot = {"mentor_id": "mntr_1", "status": "paused", "pending_events": [event]}
+    feed = LostStreams([FeedEvent("snapshot", snapshot, "")], [FeedEvent("current", {}, "c1")])
+    view = View()
+    with pytest.raises(IndexError):
+        await follow(feed, view, "mntr_1")
+    assert feed.cursors == [None, None, "c1"]
+    assert (view.status, view.pending, view.resets) == (None, {}, 0)
 
 
 def test_the_page_shows_the_source() -> None:

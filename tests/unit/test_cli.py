@@ -84,6 +84,17 @@ def test_a_bad_setting_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_url_that_cannot_be_called_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused before anything is called."""
+    assert main(["simulate", "--url", "http://127.0.0.1:99999"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == (
+        "mentorsync: MENTORSYNC_URL (or --url) must be an http or https URL with a host, such as "
+        "http://127.0.0.1:8080, not 'http://127.0.0.1:99999'\n"
+    )
+
+
 @pytest.mark.parametrize("url", ["sqlite:///", "sqlite:///:memory:", "sqlite:////tmp/"])
 def test_a_url_without_a_file_is_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """SQLite needs a file: neither memory nor a folder will do."""

@@ -15,6 +15,7 @@ from mentorsync.config import (
     METRICS_ADDRESS,
     PAGES,
     REST_ADDRESS,
+    URL,
     Setting,
     SettingsError,
     misspelt,
@@ -35,6 +36,12 @@ ALL = (
     LOG_LEVEL,
 )
 
+BAD_URLS = (
+    *("http://h:99999", "http://h:0", "http://h:-1", "http://h:x", "http://h:٣"),
+    *("http://", "http://:80", "http://[::1", "http://1.1.1.999", "http://a..b", "http://xn--0", f"http://{'a' * 64}"),
+    *("http://a b", "http:// h", "http://h/p q", "http://h\n", "http://h\\a", "http://ü", "http://h?a=1", "http://h#a"),
+    *("", "h", "h:80", "//h", "http:/h", "ftp://h"),
+)
 SECRET = "my-password"  # noqa: S105 - a text that no message may contain
 
 
@@ -106,6 +113,7 @@ def test_an_address_is_host_and_port(text: str, address: Address) -> None:
         (GATEWAY_ADMIN_ADDRESS, "h:x", "must be host:port"),
         (GATEWAY_GRPC_ADDRESS, "h", "must be host:port"),
         (PAGES, "yes", "must be on or off"),
+        *((URL, text, "must be an http or https URL with a host") for text in BAD_URLS),
         (LOG_LEVEL, "loud", "must be one of debug, info, warning, error"),
     ],
 )
@@ -117,6 +125,14 @@ def test_the_message_for_an_invalid_value_says_which_are_valid(setting: Setting,
         message = str(raised.value)
         assert message.startswith(f"{setting.variable} (or {setting.flag}) {rule}")
         assert message.endswith(f", not {text!r}")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h", "HTTPS://h.example:8443/base/", "http://127.0.0.1:1", "http://[::1]:80", "http://user:word@h"]
+)
+def test_a_url_of_the_service_is_taken_as_it_is(url: str) -> None:
+    """A prefix, which a proxy may need, stays."""
+    assert URL.kind.parse(url) == url
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,12 @@ class View:
             str, str
         ] = {}  # the mentor of each event; of no use to a real phone: the simulator looks for gaps in it
 
+    def forget(self) -> None:
+        """Drops the state. The present one follows: without this mentor, if the service no longer knows it."""
+        self.status = None
+        self.pending.clear()
+        self.cursor = None
+
     def hydrate(self, snapshot: dict[str, Any]) -> None:
         """Takes a snapshot, from the feed or from `GET …/{mentor_id}`, in place of what was known."""
         self.status = snapshot["status"]
@@ -43,11 +49,9 @@ class View:
     def apply(self, event: FeedEvent) -> None:
         """Applies one event of the feed. Only then its cursor may be kept."""
         match event.name:
-            case "reset":  # the present state follows: without this mentor, if the service no longer knows it
-                self.status = None
-                self.pending.clear()
+            case "reset":
+                self.forget()
                 self.resets += 1
-                self.cursor = None
             case "snapshot":
                 self.hydrate(event.data)
             case "present":
@@ -71,6 +75,8 @@ async def follow(feed: Feed, view: View, mentor_id: str | None) -> None:
     """Keeps a view up to date. After a lost connection the feed continues at the view's cursor."""
     pause = PAUSE_SECONDS
     while True:
+        if view.cursor is None:  # the stream begins with the whole present state
+            view.forget()
         try:
             async for event in feed.watch(mentor_id, view.cursor):
                 if event.name == "retry":
