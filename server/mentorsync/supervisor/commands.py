@@ -140,6 +140,7 @@ async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_sock
             environment=_embedded_environment(own, health_socket) | {VARIABLE: str(descriptor)},
             descriptors=[descriptor],
         )
+        envoy.metrics = own.metrics_address
         await supervisor.start(envoy)
         addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": own.metrics_address}
         await _announce(own, supervisor, envoy.addresses, [addresses])

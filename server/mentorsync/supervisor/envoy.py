@@ -18,6 +18,7 @@ from mentorsync.supervisor.addresses import check_free
 from mentorsync.supervisor.admin import ADMIN_FAILURES, AdminClient
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy_failure import failure, python_exception
+from mentorsync.supervisor.open_streams import open_streams
 from mentorsync.supervisor.part import Address
 from mentorsync.supervisor.pipe import open_pipe
 from mentorsync.supervisor.relay import Relay, Write
@@ -36,6 +37,8 @@ class Envoy:
     All that it prints goes to `write`, in whole lines. The embedded service has a pipe of its own: two writers on one
     pipe would mix their lines.
     """
+
+    metrics: Address | None = None  # where the service inside, if there is one, exports its metrics
 
     def __init__(
         self,
@@ -137,9 +140,17 @@ class Envoy:
             activity = await self._admin.activity()
             if not activity.connections:
                 return
-            if activity.requests:
+            if await self._has_calls(activity.requests):
                 last_request = loop.time()
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _has_calls(self, requests: int) -> bool:
+        """Whether some of the requests are not streams. A stream that is still open has a receiver that does not read:
+        all were told to end before the listeners were closed.
+        """
+        if not requests or self.metrics is None:
+            return bool(requests)
+        return requests > await open_streams(self.metrics)
 
     async def _start_child(self, directory: str, relay: Relay) -> Child:
         try:
