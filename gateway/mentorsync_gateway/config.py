@@ -41,8 +41,7 @@ def separate(rest: Address, admin: Address, upstreams: Sequence[Address], grpc: 
     Raises GatewayError when a name cannot be resolved or the admin address is not loopback.
     """
     config: Config = yaml.safe_load(CONFIG_PATH.read_text("utf-8"))
-    config["admin"]["address"] = socket_address(ADMIN_SETTING, admin)
-    _require_loopback(config["admin"]["address"])
+    config["admin"]["address"] = admin_place(admin)
     listeners = config["static_resources"]["listeners"]
     listeners[0]["address"] = socket_address(LISTENER_SETTINGS["rest"], rest)
     if grpc is not None:
@@ -163,7 +162,10 @@ def socket_address(setting: str, address: Address) -> Config:
     return {"socket_address": {"address": resolved[0][4][0], "port_value": port}}
 
 
-def _require_loopback(address: Config) -> None:
-    host = address["socket_address"]["address"]
+def admin_place(admin: Address) -> Config:
+    """The admin address as Envoy's configuration has it. Raises GatewayError unless it is loopback."""
+    place = socket_address(ADMIN_SETTING, admin)
+    host = place["socket_address"]["address"]
     if not ipaddress.ip_address(host).is_loopback:
         raise GatewayError(f"{ADMIN_SETTING} must be a loopback address, such as 127.0.0.1:9901, not {host}")
+    return place

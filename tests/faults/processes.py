@@ -106,7 +106,9 @@ class Up:
             assert process.stdout
             printed: dict[str, str] = {}
             while "Ctrl-C" not in printed:
-                label, _, value = (await process.stdout.readline()).decode().strip().partition(" ")
+                line = await process.stdout.readline()
+                assert line, "it has ended"
+                label, _, value = line.decode().strip().partition(" ")
                 printed[label] = value.strip()
             yield cls(process.pid, printed, replicas)
 

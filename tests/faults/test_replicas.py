@@ -32,7 +32,7 @@ from tests.edge.tokens import Issuer, bearer, jwt_settings
 from tests.faults.callers import Callers, snapshot
 from tests.faults.damage import check_database
 from tests.faults.load import CALL_SECONDS, Load, grpc_submit, rest_submit, send
-from tests.faults.processes import POLL_SECONDS, Up
+from tests.faults.processes import MENTORSYNC, POLL_SECONDS, Up
 from tests.grpc_client import Connect
 from tests.postgres_server import PostgresServer
 
@@ -40,6 +40,7 @@ CHANNELS = 4  # each has its own connection: the kernel spreads them over the re
 CALLERS = 16
 ANSWERS_BEFORE_STOP = 200
 HELD_UP_SECONDS = STOP_SECONDS - END_SECONDS  # what a stop takes that waits for calls until its time is over
+ATTEMPTS = 4  # to start a replica while there is no database
 RECOVERY_SECONDS = 30  # far longer than any recovery: a test fails instead of hanging
 WAITING_WRITERS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 FROZEN_SECONDS = {  # until a call that reached a frozen replica fails, and 3 s for a busy machine
@@ -222,6 +223,35 @@ async def test_the_database_hangs(loaded: StartLoaded, postgres: PostgresServer)
         assert service.up.replicas() == before
     for load in service.loads:
         assert load.slowest < CALL_SECONDS
+
+
+async def test_a_replica_that_cannot_start_reports_the_cause_once(
+    postgres: PostgresServer, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    """However often it is tried. When it is ready again, one line says so."""
+    log = tmp_path / "log"
+    program = ("/bin/sh", "-c", f'exec "$@" 2>{log}', "sh", *MENTORSYNC)
+    async with Up.running(postgres.url("mentorsync"), 2, *flags, program=program) as up:
+        others = set(up.parts())
+        killed, *_ = up.replicas()
+        postgres.kill()
+        os.kill(killed, signal.SIGKILL)
+        tried: set[int] = set()
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while len(tried) < ATTEMPTS:
+                tried |= set(up.parts()) - others
+                await asyncio.sleep(POLL_SECONDS)
+        await asyncio.to_thread(postgres.start)
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while "ready again" not in log.read_text():
+                await asyncio.sleep(POLL_SECONDS)
+    lines = log.read_text().splitlines()
+    ended, *causes, ready, _stopping = [line for line in lines if line.startswith("mentorsync: ")]
+    name = ended.partition(" ended by SIGKILL")[0]
+    assert ready == f"{name} is ready again"
+    assert "cannot be reached: connection failed" in causes[0]
+    assert len(set(causes)) == len(causes)  # a database that is starting is another cause
+    assert not any("Failed to" in line for line in lines)  # Envoy's words for the same
 
 
 async def test_replicas_where_envoy_cannot_host_python(postgres: PostgresServer, connect: Connect) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,19 @@ def test_balanced_grpc_is_refused_in_the_one_process_mode(tmp_path: Path) -> Non
     assert (finished.returncode, finished.stdout) == (2, "")
     assert "MENTORSYNC_GATEWAY_GRPC_ADDRESS (--gateway-grpc-address) has no use" in finished.stderr
     assert "MENTORSYNC_GRPC_ADDRESS" in finished.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("is_taken", [True, False], ids=["taken", "public"])
+def test_a_refused_admin_address_leaves_the_database_alone(tmp_path: Path, *, is_taken: bool) -> None:
+    """It is checked with the other addresses, before the database gets its schema."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        admin = f"127.0.0.1:{listener.getsockname()[1]}" if is_taken else "0.0.0.0:0"  # refused
+        addresses = dict.fromkeys(LISTENERS, "127.0.0.1:0") | {"gateway_admin_address": admin}
+        settings = environment(addresses | {"database_url": f"sqlite:///{tmp_path}/events.db"})
+        finished = subprocess.run(command("up"), env=settings, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.startswith("mentorsync: MENTORSYNC_GATEWAY_ADMIN_ADDRESS ")
     assert not list(tmp_path.iterdir())
 
 

@@ -176,12 +176,15 @@ def test_envoy_answers_for_an_embedded_service_that_hangs_or_fails(run: Run, tmp
     )
 
 
-def test_an_embedded_service_reports_why_it_does_not_start(run: Run, tmp_path: Path) -> None:
-    """The message of its lifespan is the error."""
+def test_an_embedded_service_reports_why_it_does_not_start(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message of its lifespan is the error. Envoy's own lines, which repeat it, are left out."""
     environment = hosting(tmp_path, "refusing", REFUSING_APPLICATION)
     config = embedded("refusing:app", FREE_PORT, FREE_PORT, FREE_PORT, NO_SOCKET)
     with pytest.raises(GatewayError, match=r"^the database is locked$"):
         run(new_gateway(config, environment).start())
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(

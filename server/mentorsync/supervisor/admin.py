@@ -93,15 +93,17 @@ class AdminClient:
         return {stat["name"]: stat["value"] for stat in json.loads(reply)["stats"]}
 
     async def _call(self, method: str, path: str) -> bytes:
-        return await asyncio.to_thread(self._exchange, method, path)
+        return await asyncio.to_thread(exchange, self.address, method, path, self._timeout)
 
-    def _exchange(self, method: str, path: str) -> bytes:
-        connection = HTTPConnection(*self.address, timeout=self._timeout)
-        try:
-            connection.request(method, path)
-            return connection.getresponse().read()
-        finally:
-            connection.close()
+
+def exchange(address: Address, method: str, path: str, timeout: float = TIMEOUT_SECONDS) -> bytes:
+    """The body of an answer. Raises one of ADMIN_FAILURES."""
+    connection = HTTPConnection(*address, timeout=timeout)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
 
 
 def _address(local_address: dict[str, Any]) -> Address:

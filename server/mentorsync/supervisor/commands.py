@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from mentorsync_gateway.config import Config, list_path, listener_addresses, separate, shared, without_access_log
+from mentorsync_gateway.config import (
+    Config,
+    admin_place,
+    list_path,
+    listener_addresses,
+    separate,
+    shared,
+    without_access_log,
+)
 from mentorsync_gateway.embedded import embedded, embedded_environment
 from mentorsync_gateway.errors import HostModuleError
 from mentorsync_gateway.health import with_health
@@ -66,6 +74,7 @@ async def up(settings: Namespace, output: Output) -> int:
     async def work(supervisor: Supervisor) -> int | None:
         for warning in warnings(settings, REST_ADDRESS, GRPC_ADDRESS, GATEWAY_GRPC_ADDRESS):
             output.say(warning)
+        admin_place(settings.gateway_admin_address)  # a refused address leaves the database as it is
         if status := await _migrate(settings, output):
             return status
         if settings.separate:
@@ -132,6 +141,7 @@ async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_sock
             supervisor.output.write_log,
             environment=_embedded_environment(own, health_socket) | {VARIABLE: str(descriptor)},
             descriptors=[descriptor],
+            metrics=own.metrics_address,
         )
         await supervisor.start(envoy)
         addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": own.metrics_address}

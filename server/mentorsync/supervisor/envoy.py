@@ -18,6 +18,7 @@ from mentorsync.supervisor.addresses import check_free
 from mentorsync.supervisor.admin import ADMIN_FAILURES, AdminClient
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy_failure import failure, python_exception
+from mentorsync.supervisor.open_streams import open_streams
 from mentorsync.supervisor.part import Address
 from mentorsync.supervisor.pipe import open_pipe
 from mentorsync.supervisor.relay import Relay, Write
@@ -45,14 +46,19 @@ class Envoy:
         *,
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
+        metrics: Address | None = None,
     ) -> None:
-        """`environment` is added to this process's own. The child inherits `descriptors` under their numbers."""
+        """`environment` is added to this process's own. The child inherits `descriptors` under their numbers.
+
+        The service inside, if there is one, exports its metrics at `metrics`.
+        """
         self.name = name
         self.addresses: Mapping[str, Address] = {}
         self._config = config
         self._write = write
         self._environment = os.environ | (environment or {})
         self._descriptors = tuple(descriptors)
+        self._metrics = metrics
         self._child: Child | None = None
 
     @property
@@ -141,9 +147,17 @@ class Envoy:
             activity = await self._admin.activity()
             if not activity.connections:
                 return
-            if activity.requests:
+            if await self._has_calls(activity.requests):
                 last_request = loop.time()
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _has_calls(self, requests: int) -> bool:
+        """Whether some of the requests are not streams. A stream that is still open has a receiver that does not read:
+        all were told to end before the listeners were closed.
+        """
+        if not requests or self._metrics is None:
+            return bool(requests)
+        return requests > await open_streams(self._metrics)
 
     async def _start_child(self, directory: str, relay: Relay) -> Child:
         try:

@@ -15,9 +15,8 @@ CRASH = re.compile(r"assert failure|FATAL|panic|Too many open files|Out of memor
 
 def failure(status: int, messages: list[str]) -> GatewayError:
     """The error for an Envoy that ended with a status while it started, from its last messages."""
-    for message in messages:
-        if refusal := APPLICATION_FAILURE.search(message):
-            return GatewayError(refusal[1])
+    if refusal := _refusal(messages):
+        return GatewayError(refusal)
     if exception := python_exception(messages):
         return GatewayError(f"the service cannot start: {exception}")
     if status < 0:
@@ -28,8 +27,19 @@ def failure(status: int, messages: list[str]) -> GatewayError:
     return GatewayError(f"Envoy ended with status {status}: {cause}")
 
 
+def _refusal(messages: list[str]) -> str | None:
+    """The application's own words for why it does not start."""
+    found = (APPLICATION_FAILURE.search(message) for message in messages)
+    return next((refusal[1] for refusal in found if refusal), None)
+
+
 def python_exception(messages: list[str]) -> str | None:
-    """The exception that kept the application from its start: the last line of the first traceback."""
+    """The exception that kept the application from its start: the last line of the first traceback.
+
+    None if the application itself refused to start: pyvoy makes an exception of that, too.
+    """
+    if _refusal(messages):
+        return None
     failures = (message for message in messages if message.startswith(PYTHON_FAILURES))
     return next((message.splitlines()[-1] for message in failures), None)
 

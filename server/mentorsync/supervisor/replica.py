@@ -26,14 +26,14 @@ class Replica(Envoy):
         admin = config["admin"]["address"]["socket_address"]
         self._own_address: Address = (admin["address"], admin["port_value"])
         name = f"the replica with the admin address {self._own_address[0]}:{self._own_address[1]}"
-        super().__init__(name, config, write, environment=environment, descriptors=descriptors)
+        super().__init__(name, config, write, environment=environment, descriptors=descriptors, metrics=metrics)
+        self._own_metrics = metrics
         self._ping_client = AdminClient(self._own_address, PING_SECONDS)
-        self._metrics = metrics
 
     @property
     def own_addresses(self) -> Mapping[str, Address]:
         """The addresses that it does not share: "admin" and "metrics"."""
-        return {"admin": self._own_address, "metrics": self._metrics}
+        return {"admin": self._own_address, "metrics": self._own_metrics}
 
     async def start(self) -> None:
         """Starts Envoy, and returns once the service inside is healthy.

@@ -26,6 +26,7 @@ from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.part import Address, PartError, cause_of_end
 from mentorsync.supervisor.relay import Relay, Write
 
+PREFIX = "mentorsync: "  # of the line in which a command says why it cannot start
 COMMAND = (sys.executable, "-m", "mentorsync", "serve")
 SERVER_SETTINGS = (DATABASE_URL, GRPC_ADDRESS, METRICS_ADDRESS, JWT_ISSUER, STREAMS_PER_ADDRESS, LOG_LEVEL)
 # The gateway speaks TLS to callers. To the server on the same machine it does not.
@@ -47,12 +48,13 @@ class Server:
         self._child: Child | None = None
 
     async def start(self) -> None:
-        self._relay = Relay(self._write)
+        self._relay = Relay(self._write, holds_back=True)
         child = self._child = await self._start_child()
         line = await child.stdout.read()  # one line, written at once
         self._relay.follow(child.stdout)
         if not line:
-            raise _failed_start(self.name, await child.wait())
+            raise _failed_start(self.name, await child.wait(), self._relay)
+        self._relay.release()
         self._keep_addresses(json.loads(line))
 
     async def wait(self) -> int:
@@ -94,6 +96,10 @@ class Server:
         self.name = f"the server at {grpc}"
 
 
-def _failed_start(name: str, status: int) -> PartError:
-    """The log lines of a server show why it ended, unless a signal ended it."""
+def _failed_start(name: str, status: int, relay: Relay) -> PartError:
+    """The error has the cause that the server printed as its last line. Without one, all its lines are passed on."""
+    last = next(reversed(relay.last_messages()), "")
+    if last.startswith(PREFIX):
+        return PartError(last.removeprefix(PREFIX), status)
+    relay.release()
     return PartError("", status) if status >= 0 else PartError(f"{name} ended {cause_of_end(status)}")
