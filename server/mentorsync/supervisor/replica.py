@@ -1,12 +1,12 @@
 """A replica: a whole process, Envoy with the service inside, that shares its listeners' addresses with others."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from mentorsync_gateway.config import Config
 
 from mentorsync.supervisor.admin import ADMIN_FAILURES, AdminClient
-from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.envoy import Envoy, Hosted
 from mentorsync.supervisor.part import Address, PartError, cause_of_end
 from mentorsync.supervisor.relay import Write
 from mentorsync.time_limits import MAX_FAILED_PINGS, PING_PAUSE_SECONDS, PING_SECONDS, READY_SECONDS
@@ -20,20 +20,18 @@ class Replica(Envoy):
     Envoy checks the health of the service inside all the time, by a call that the service's event loop answers.
     """
 
-    def __init__(
-        self, config: Config, metrics: Address, write: Write, environment: Mapping[str, str], descriptors: Sequence[int]
-    ) -> None:
+    def __init__(self, config: Config, write: Write, service: Hosted) -> None:
         admin = config["admin"]["address"]["socket_address"]
         self._own_address: Address = (admin["address"], admin["port_value"])
         name = f"the replica with the admin address {self._own_address[0]}:{self._own_address[1]}"
-        super().__init__(name, config, write, environment=environment, descriptors=descriptors, metrics=metrics)
-        self._own_metrics = metrics
+        super().__init__(name, config, write, service)
         self._ping_client = AdminClient(self._own_address, PING_SECONDS)
 
     @property
     def own_addresses(self) -> Mapping[str, Address]:
         """The addresses that it does not share: "admin" and "metrics"."""
-        return {"admin": self._own_address, "metrics": self._own_metrics}
+        assert self._service.metrics
+        return {"admin": self._own_address, "metrics": self._service.metrics}
 
     async def start(self) -> None:
         """Starts Envoy, and returns once the service inside is healthy.

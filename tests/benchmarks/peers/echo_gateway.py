@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from mentorsync.config import GATEWAY_ADMIN_ADDRESS, GRPC_ADDRESS, REST_ADDRESS, resolve
 from mentorsync.kinds import Address
-from mentorsync.supervisor.envoy import Envoy
+from mentorsync.supervisor.envoy import Envoy, Hosted
 from mentorsync.supervisor.output import Output
 from mentorsync.time_limits import STOP_SECONDS
 from mentorsync_gateway.embedded import embedded, embedded_environment
@@ -21,7 +21,7 @@ async def serve(settings: Namespace) -> None:
     config = embedded(
         APPLICATION, settings.rest_address, settings.gateway_admin_address, settings.grpc_address, NO_SOCKET
     )
-    gateway = Envoy("the gateway", config, Output().write_log, environment=embedded_environment())
+    gateway = Envoy("the gateway", config, Output().write_log, Hosted(embedded_environment()))
     await gateway.start()
     print(f"REST http://{Address(*gateway.addresses['rest'])}")
     print(f"gRPC {Address(*gateway.addresses['service_grpc'])}", flush=True)
