@@ -9,6 +9,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -87,8 +88,9 @@ def process_tree(roots: Iterable[int]) -> list[int]:
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            waiting += map(int, _text(children).split())
+        with suppress(ProcessLookupError):  # it has just ended, such as a worker of PostgreSQL's
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                waiting += map(int, _text(children).split())
     return found
 
 
