@@ -44,11 +44,22 @@ def test_each_certificate_is_reported_once_at_each_stage() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_up_reports_its_certificates(layout: str, tmp_path: Path) -> None:
-    """One that has expired before the start, new ones, and one that expires while it is used."""
+def test_up_reports_a_certificate_that_has_expired_before_the_start(layout: str, tmp_path: Path) -> None:
+    """It is used all the same."""
     authority = Authority(tmp_path)
     pair = authority.issue("server", "127.0.0.1", lifetime=-DAY)
     with running_up(tmp_path, layout, **pair.settings, grpc_client_ca=str(authority.ca)) as up:
+        wait_until(lambda: len(up.messages()) == 1, "the report")
+        (message,) = up.messages()
+    assert message.startswith(f"MENTORSYNC_TLS_CERTIFICATE {pair.certificate} is still used, but expired on")
+    assert message.endswith(ADVICE)
+
+
+def test_up_reports_certificates_that_are_replaced(tmp_path: Path) -> None:
+    """By one that expires soon, by one that expires while it is used, and by one that lasts."""
+    authority = Authority(tmp_path)
+    pair = authority.issue("server", "127.0.0.1", lifetime=-DAY)
+    with running_up(tmp_path, LAYOUTS[0], **pair.settings, grpc_client_ca=str(authority.ca)) as up:
 
         def wait_for(stage: str, reports: int) -> None:
             wait_until(lambda: len(up.messages()) >= reports and stage in up.messages()[-1], stage)
