@@ -122,7 +122,6 @@ async def opened_server() -> AsyncIterator["Server"]:
     if not socket:
         raise SettingsError(f"{HEALTH_SOCKET_VARIABLE} must be the path of a Unix socket")
     runtime.prepare()
-    runtime.leave_out_psycopg_on_sqlite(settings.database_url)
     from mentorsync.app import running  # noqa: PLC0415 - imports grpc and Peewee
 
     async with AsyncExitStack() as stack:

@@ -14,6 +14,7 @@ from mentorsync import __version__
 
 from tests.grpc_client import CALL_SECONDS, Connect, submit
 from tests.server_process import WAIT_SECONDS, Database, ServerProcess, command, environment
+from tests.up_process import UpProcess
 
 MENTOR_ID = "mntr_01HX4V2K8P"
 
@@ -67,6 +68,16 @@ def test_every_thread_of_a_server_runs_under_sched_batch(start_server: Callable[
 def test_a_server_on_sqlite_does_not_load_psycopg(start_server: Callable[[], ServerProcess]) -> None:
     """Psycopg would need a quarter of the server's memory."""
     assert "psycopg" not in Path(f"/proc/{start_server().pid}/maps").read_text()
+
+
+def test_the_one_process_mode_on_sqlite_does_not_load_psycopg(database: Database, tmp_path: Path) -> None:
+    """Envoy imports the application, and with it Peewee, before the application starts."""
+    up = UpProcess(database, tmp_path / "up.log", ())
+    try:
+        (envoy,) = up.parts
+        assert "psycopg" not in Path(f"/proc/{envoy}/maps").read_text()
+    finally:
+        up.kill()
 
 
 def test_a_ready_server_prints_its_addresses(start_server: Callable[[], ServerProcess], database: Database) -> None:
