@@ -3,20 +3,14 @@
 Settings come from the environment, because Envoy's command line cannot carry them.
 """
 
-import os
 from collections.abc import Coroutine
 from typing import Any
 
-from mentorsync import runtime
-from mentorsync.config import DATABASE_URL, SettingsError
-
-runtime.leave_out_psycopg_on_sqlite(os.environ.get(DATABASE_URL.variable, DATABASE_URL.default))
-
-# These import Peewee.
-from mentorsync.rpc.asgi import Scope, Send, answer  # noqa: E402
-from mentorsync.rpc.frames import Receive  # noqa: E402
-from mentorsync.service_thread import SharedService  # noqa: E402
-from mentorsync.storage.errors import StorageError  # noqa: E402
+from mentorsync.config import SettingsError
+from mentorsync.rpc.asgi import Scope, Send, answer
+from mentorsync.rpc.frames import Receive
+from mentorsync.service_thread import SharedService
+from mentorsync.storage.errors import StorageError
 
 
 class Application:

@@ -58,7 +58,7 @@ from mentorsync.supervisor.server import Server
 from mentorsync.supervisor.supervisor import Supervisor
 from mentorsync.supervisor.upstreams import report_upstreams
 
-APPLICATION = "mentorsync.embedded:app"
+APPLICATION = "mentorsync.hosted:app"
 EMBEDDED_SETTINGS = (
     DATABASE_URL,
     METRICS_ADDRESS,
