@@ -7,21 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
-from mentorsync.domain.operations import SubmitOperation
-from mentorsync.domain.status import EventType
-from mentorsync.storage.engine import open_engine
 from mentorsync.supervisor.envoy import Envoy
 from mentorsync_gateway.config import Config
 
 from tests.contract import BASE
 from tests.feed.short_times import STALLED_SECONDS
+from tests.feed.stalled import EVENTS, fill, stalled_receiver
 from tests.rest.conftest import Run, embedded_gateway, fresh_file, run, settings_for  # noqa: F401 - run is a fixture
 from tests.server_process import wait_until
 
 IDLE_SECONDS = 2  # in place of 60
-EVENTS = 6_000  # their present state, 2 MB, is more than all buffers on the way hold
-BATCH = 1_000
-REQUEST = f"GET {BASE}/watch HTTP/1.1\r\nhost: test\r\n\r\n".encode()
 
 
 def with_short_silence(config: Config) -> Config:
@@ -43,12 +38,7 @@ def with_short_silence(config: Config) -> Config:
 def gateway(run: Run) -> Iterator[Envoy]:  # noqa: F811 - the fixture's value
     with fresh_file() as url:
         settings = settings_for(url)
-        engine = open_engine(url)
-        store = engine.open_store()
-        for _ in range(EVENTS // BATCH):
-            store.transact([SubmitOperation("mntr_1", EventType.PAUSE, "", None, None)] * BATCH)
-        store.close()
-        engine.close()
+        fill(url)
         with embedded_gateway(run, settings, "tests.feed.short_limits:app", with_short_silence) as gateway:
             yield gateway
 
@@ -56,10 +46,7 @@ def gateway(run: Run) -> Iterator[Envoy]:  # noqa: F811 - the fixture's value
 def test_a_receiver_that_does_not_read_is_cut_off(gateway: Envoy) -> None:
     """Calls are answered meanwhile, and another receiver gets the whole present state."""
     rest = gateway.addresses["rest"]
-    with socket.socket() as stalled, httpx.Client(base_url=f"http://{rest[0]}:{rest[1]}", timeout=20) as client:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        stalled.connect(rest)
-        stalled.sendall(REQUEST)
+    with stalled_receiver(rest) as stalled, httpx.Client(base_url=f"http://{rest[0]}:{rest[1]}", timeout=20) as client:
         other = client.get(f"{BASE}/watch", params={"max_seconds": 1})
         assert other.text.count('"sync_event_id"') == EVENTS
         wait_until(lambda: is_cut_off(client, gateway), "the end of the stalled stream")

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,21 +10,17 @@ from pathlib import Path
 
 import httpx
 import pytest
-from mentorsync.domain.operations import SubmitOperation
-from mentorsync.domain.status import EventType
-from mentorsync.storage.engine import open_engine
 from mentorsync.time_limits import END_SECONDS, STOP_SECONDS
 
 from tests.contract import BASE
 from tests.faults.callers import SUBMIT
 from tests.feed.receivers import Receiver, all_steps, sse, steps_until, watch
+from tests.feed.stalled import fill, stalled_receiver
 from tests.grpc_client import Connect
 from tests.server_process import Database, WriteLock, wait_until
 from tests.up_process import UpProcess
 
 STREAMS = 20
-EVENTS = 6_000  # their present state, 2 MB, is more than all buffers on the way hold
-REQUEST = f"GET {BASE}/watch HTTP/1.1\r\nhost: test\r\n\r\n".encode()
 HELD_UP_SECONDS = STOP_SECONDS - END_SECONDS  # what a stop takes that waits for streams until its time is over
 
 
@@ -57,10 +52,11 @@ async def test_open_streams_are_told_and_do_not_hold_up_a_stop(
 
 def test_a_receiver_that_does_not_read_does_not_hold_up_a_stop(database: Database, tmp_path: Path) -> None:
     """Its stream cannot be told to end, and it can resume it elsewhere."""
-    fill(database)
+    database.migrate()
+    fill(database.url)
     up = UpProcess(database, tmp_path / "up.log", ())
     try:
-        with stalled_receiver(up):
+        with stream_that_stalls(up):
             started = time.monotonic()
             up.signal(signal.SIGTERM)
             assert up.end() == 0
@@ -71,10 +67,11 @@ def test_a_receiver_that_does_not_read_does_not_hold_up_a_stop(database: Databas
 
 def test_a_stop_with_a_receiver_that_does_not_read_waits_for_calls(database: Database, tmp_path: Path) -> None:
     """The stream is not taken for the call, nor the call for the stream: a call that waits gets its answer."""
-    fill(database)
+    database.migrate()
+    fill(database.url)
     up = UpProcess(database, tmp_path / "up.log", ())
     try:
-        with stalled_receiver(up), ThreadPoolExecutor(1) as pool, WriteLock(database):
+        with stream_that_stalls(up), ThreadPoolExecutor(1) as pool, WriteLock(database):
             answer = pool.submit(httpx.post, f"{up.url}{BASE}/events", content=SUBMIT, timeout=20)
             wait_until(lambda: up.metric("mentorsync_write_queue_depth") == 1, "a queued write")
             up.signal(signal.SIGTERM)
@@ -84,21 +81,9 @@ def test_a_stop_with_a_receiver_that_does_not_read_waits_for_calls(database: Dat
         up.kill()
 
 
-def fill(database: Database) -> None:
-    database.migrate()
-    engine = open_engine(database.url)
-    store = engine.open_store()
-    store.transact([SubmitOperation("mntr_1", EventType.PAUSE, "", None, None)] * EVENTS)
-    store.close()
-    engine.close()
-
-
 @contextmanager
-def stalled_receiver(up: UpProcess) -> Iterator[None]:
-    with socket.socket() as stalled:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        host, _, port = up.url.removeprefix("http://").rpartition(":")
-        stalled.connect((host, int(port)))
-        stalled.sendall(REQUEST)
+def stream_that_stalls(up: UpProcess) -> Iterator[None]:
+    host, _, port = up.url.removeprefix("http://").rpartition(":")
+    with stalled_receiver((host, int(port))):
         wait_until(lambda: up.metric("mentorsync_feed_streams_stalled") == 1, "a stalled stream")
         yield

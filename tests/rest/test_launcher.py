@@ -79,7 +79,7 @@ async def app(scope, receive, send):
 """
 PARENT = """
 import asyncio
-from mentorsync.supervisor.envoy import Envoy, Hosted
+from mentorsync.supervisor.envoy import Envoy
 from mentorsync.supervisor.output import Output
 from mentorsync_gateway.config import separate
 
