@@ -1,6 +1,5 @@
 """The parts that `mentorsync up` and `mentorsync gateway` run, and their settings."""
 
-import asyncio
 import json
 import os
 import sys
@@ -44,7 +43,7 @@ from mentorsync.kinds import Address
 from mentorsync.supervisor.addresses import held, with_free_ports
 from mentorsync.supervisor.child import Child
 from mentorsync.supervisor.envoy import Envoy, Hosted
-from mentorsync.supervisor.expiry import reporting_expiry
+from mentorsync.supervisor.expiry import report_expiry
 from mentorsync.supervisor.output import Output, describe_addresses
 from mentorsync.supervisor.part import Address as PartAddress
 from mentorsync.supervisor.part import Part, PartError
@@ -52,6 +51,7 @@ from mentorsync.supervisor.ready import Probe, wait_until_ready
 from mentorsync.supervisor.relay import Relay
 from mentorsync.supervisor.replica import Replica
 from mentorsync.supervisor.replicas import Replicas
+from mentorsync.supervisor.reports import reporting
 from mentorsync.supervisor.restart import watch
 from mentorsync.supervisor.security import check_servers_are_hidden, with_security
 from mentorsync.supervisor.server import Server
@@ -105,12 +105,9 @@ async def gateway(settings: Namespace, output: Output) -> int:
         addresses = {name: str(Address(*address)) for name, address in envoy.addresses.items()}
         upstreams = [str(upstream) for upstream in settings.upstream]
         output.print(json.dumps({"event": "ready"} | addresses | {"upstreams": upstreams}))
-        reporting = asyncio.create_task(report_upstreams(envoy, settings.upstream, output.say))
-        try:
-            with reporting_expiry(envoy, settings, output.say):
-                await watch([envoy], [], output.say)
-        finally:
-            reporting.cancel()
+        reports = report_upstreams(envoy, settings.upstream, output.say), report_expiry(envoy, settings, output.say)
+        with reporting(*reports):
+            await watch([envoy], [], output.say)
 
     with tempfile.TemporaryDirectory(prefix="mentorsync-") as directory:  # readable by this user alone
         return await Supervisor(output).run(work)
@@ -141,7 +138,7 @@ async def _run_embedded(settings: Namespace, supervisor: Supervisor, health_sock
         await supervisor.start(envoy)
         addresses = {"grpc": envoy.addresses["service_grpc"], "metrics": own.metrics_address}
         await _announce(own, supervisor, envoy.addresses, [addresses])
-        with reporting_expiry(envoy, own, supervisor.output.say):
+        with reporting(report_expiry(envoy, own, supervisor.output.say)):
             await watch([envoy], [], supervisor.output.say)
 
 
@@ -165,7 +162,7 @@ async def _run_replicas(settings: Namespace, supervisor: Supervisor, directory: 
         grpc = first.addresses["service_grpc"]
         servers = [{"grpc": grpc, **replica.own_addresses} for replica in replicas]
         await _announce(settings, supervisor, first.addresses, servers)
-        with reporting_expiry(first, settings, output.say):  # all replicas have the same files
+        with reporting(report_expiry(first, settings, output.say)):  # all replicas have the same files
             await keeper.keep()
 
 
@@ -217,7 +214,7 @@ async def _run_separate(settings: Namespace, supervisor: Supervisor, directory: 
     await supervisor.start(envoy)
     await _announce(settings, supervisor, envoy.addresses, [server.addresses for server in servers])
     watched: list[Part] = [envoy]
-    with reporting_expiry(envoy, settings, supervisor.output.say):
+    with reporting(report_expiry(envoy, settings, supervisor.output.say)):
         if settings.replicas > 1:
             await watch(watched, servers, supervisor.output.say)
         await watch([*watched, *servers], [], supervisor.output.say)

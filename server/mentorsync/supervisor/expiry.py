@@ -4,10 +4,9 @@ import asyncio
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import NoReturn
 
 from mentorsync.config import GRPC_CLIENT_CA, TLS_CERTIFICATE, UPSTREAM_CA, UPSTREAM_CERTIFICATE
 from mentorsync.supervisor.admin import ADMIN_FAILURES
@@ -63,22 +62,13 @@ def _advice(stage: Stage) -> str:
     return "" if stage is Stage.VALID else ": rename a new file to its name; no restart is needed"
 
 
-@contextmanager
-def reporting_expiry(envoy: Envoy, settings: Namespace, say: Callable[[str], None]) -> Iterator[None]:
-    """Reports the certificates of an Envoy while the body runs: at the start, and when one changes or expires."""
+async def report_expiry(envoy: Envoy, settings: Namespace, say: Callable[[str], None]) -> None:
+    """Reports on the certificates of an Envoy: at once, and when one changes or expires."""
     paths = {name: getattr(settings, setting.name, "") for name, setting in SETTINGS.items()}
     files = {name: f"{SETTINGS[name].variable} {path}" for name, path in paths.items() if path}
     if not files:
-        yield
         return
-    reporting = asyncio.create_task(_report(envoy, Expiry(files), say))
-    try:
-        yield
-    finally:
-        reporting.cancel()
-
-
-async def _report(envoy: Envoy, expiry: Expiry, say: Callable[[str], None]) -> NoReturn:
+    expiry = Expiry(files)
     while True:
         with suppress(*ADMIN_FAILURES):  # the end of Envoy is reported elsewhere
             for message in expiry.news(await envoy.certificate_ends(), time.time()):
