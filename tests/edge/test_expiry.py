@@ -1,8 +1,5 @@
 """Certificates that have expired or expire soon are reported, with the file and the date, and without repetition."""
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +8,8 @@ from mentorsync.supervisor.expiry import Expiry
 
 from tests.edge.certificates import Authority
 from tests.edge.conftest import LAYOUTS, running_up
-from tests.server_process import command, environment, wait_until
+from tests.gateway_process import running_gateway
+from tests.server_process import wait_until
 from tests.up_process import PREFIX
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -89,24 +87,5 @@ def test_a_gateway_reports_the_certificates_towards_its_servers(tmp_path: Path) 
     log = tmp_path / "gateway.log"
     expired = f"{PREFIX}MENTORSYNC_UPSTREAM_CERTIFICATE {pair.certificate} is still used, but expired on"
     ending = f"{PREFIX}MENTORSYNC_UPSTREAM_CA {authority.ca} expires on"
-    with running_gateway(log, settings):
+    with running_gateway("127.0.0.1:1", log, settings):
         wait_until(lambda: expired in log.read_text() and ending in log.read_text(), "the reports")
-
-
-@contextmanager
-def running_gateway(log: Path, settings: dict[str, str]) -> Iterator[None]:
-    """`mentorsync gateway` in front of a server that does not exist."""
-    addresses = dict.fromkeys(("rest_address", "gateway_admin_address"), "127.0.0.1:0")
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(
-            command("gateway", "--upstream=127.0.0.1:1"),
-            env=environment(settings | addresses),
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        ) as gateway,
-    ):
-        try:
-            yield
-        finally:
-            gateway.terminate()

@@ -35,6 +35,7 @@ from tests.faults.load import CALL_SECONDS, Load, grpc_submit, rest_submit, send
 from tests.faults.processes import MENTORSYNC, POLL_SECONDS, Up
 from tests.grpc_client import Connect
 from tests.postgres_server import PostgresServer
+from tests.up_process import PREFIX
 
 CHANNELS = 4  # each has its own connection: the kernel spreads them over the replicas
 CALLERS = 16
@@ -246,7 +247,7 @@ async def test_a_replica_that_cannot_start_reports_the_cause_once(
             while "ready again" not in log.read_text():
                 await asyncio.sleep(POLL_SECONDS)
     lines = log.read_text().splitlines()
-    ended, *causes, ready, _stopping = [line for line in lines if line.startswith("mentorsync: ")]
+    ended, *causes, ready, _stopping = [line for line in lines if line.startswith(PREFIX)]
     name = ended.partition(" ended by SIGKILL")[0]
     assert ready == f"{name} is ready again"
     assert "cannot be reached: connection failed" in causes[0]

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mentorsync_gateway.config import Address, Config, separate
 
 from tests.contract import BASE
+from tests.gateway_process import running_gateway
 from tests.rest.answers import (
     FREE_PORT,
     StartGateway,
@@ -26,7 +27,7 @@ from tests.rest.answers import (
     wait_for_status,
 )
 from tests.rest.odd_servers import NameServer, RefusingServer
-from tests.server_process import Database, ServerProcess, address_of, command, hold_port, wait_until
+from tests.server_process import Database, ServerProcess, address_of, hold_port, wait_until
 
 SERVICE = "mentorstatus.v1.MentorStatusSync"
 FAILURES_BEFORE_EJECTION = 20  # as in envoy.yaml
@@ -137,21 +138,13 @@ def test_the_gateway_command_reports_that_no_server_is_healthy(tmp_path: Path) -
     """Once at the start, with the names to check, once when a server is healthy, and once when it is killed."""
     database, log = Database(tmp_path / "mentorsync.db"), tmp_path / "gateway.log"
     database.migrate()
-    flags = [f"--{listener}-address=127.0.0.1:0" for listener in ("rest", "gateway-admin")]
-    with hold_port() as holder, log.open("wb") as stderr:
-        upstream = address_of(holder)
-        arguments = command("gateway", f"--upstream={upstream}", *flags)
-        with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=stderr) as gateway:
-            try:
-                wait_until(lambda: f"the servers of --upstream {upstream}" in log.read_text(), "the report")
-                started = {"MENTORSYNC_GRPC_ADDRESS": upstream}
-                server = ServerProcess(database, tmp_path / "server.log", variables=started)
-                wait_until(lambda: "a server is healthy again" in log.read_text(), "the recovery")
-                server.kill()
-                wait_until(lambda: log.read_text().count("no server is healthy") == 2, "another report")
-            finally:
-                gateway.terminate()
-    assert gateway.returncode == 0
+    with hold_port() as holder, running_gateway(upstream := address_of(holder), log):
+        wait_until(lambda: f"the servers of --upstream {upstream}" in log.read_text(), "the report")
+        started = {"MENTORSYNC_GRPC_ADDRESS": upstream}
+        server = ServerProcess(database, tmp_path / "server.log", variables=started)
+        wait_until(lambda: "a server is healthy again" in log.read_text(), "the recovery")
+        server.kill()
+        wait_until(lambda: log.read_text().count("no server is healthy") == 2, "another report")
 
 
 def test_the_gateway_command_accepts_several_upstreams_and_a_grpc_address(stub: Any, other_stub: Any) -> None:
